@@ -1,0 +1,135 @@
+"""What an exchange asks of whoever drives it, and what it is told in return.
+
+An exchange (`get_measurements`, `key_exchange`, ...) is a generator: it yields an `Action` and is
+resumed with an `Event`. It knows no socket, no clock and no event loop, so that asyncio, a thread
+or a test can drive the same code.
+
+    action = next(exchange)
+    while True:
+        action = exchange.send(event_for(action))      # StopIteration carries the result
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from spdmkit.errors import TransportError
+from spdmkit.protocol.frames import Frame
+
+__all__ = [
+    "Action",
+    "Closed",
+    "DeadlinePassed",
+    "Done",
+    "Event",
+    "Exchange",
+    "Send",
+    "Sleep",
+    "Woken",
+    "Work",
+    "perform",
+    "sleep",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Send:
+    """Send this frame, then resume with the frame that answers it, or with `DeadlinePassed`.
+
+    Attributes:
+        frame: what to send, in one write.
+        deadline: when to stop waiting, in seconds of the driver's monotonic clock. It has passed
+            only when a read after it found nothing.
+    """
+
+    frame: Frame
+    deadline: float
+
+
+@dataclass(slots=True)
+class Sleep:
+    """Resume with `Woken` at this time, in seconds of the driver's monotonic clock."""
+
+    until: float
+
+
+@dataclass(slots=True)
+class Work:
+    """Run this and resume with `Done`, or throw what it raised into the exchange.
+
+    Slow work (signatures, chain validation, an HSM) is handed out so that a server can run it in
+    a thread pool. What the call returns may be awaitable; a driver that cannot wait for it refuses.
+    """
+
+    call: Callable[[], Any | Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class DeadlinePassed:
+    """No answer came in time. Over TCP the connection is of no more use (it is never retried)."""
+
+
+@dataclass(slots=True)
+class Woken:
+    """The `Sleep` is over."""
+
+
+@dataclass(slots=True)
+class Done:
+    """The `Work` is done.
+
+    Attributes:
+        result: what the call returned.
+    """
+
+    result: Any
+
+
+@dataclass(slots=True)
+class Closed:
+    """The connection is gone.
+
+    Attributes:
+        error: why, when that is known.
+    """
+
+    error: TransportError
+
+
+Action: TypeAlias = Send | Sleep | Work
+Event: TypeAlias = Frame | DeadlinePassed | Woken | Done | Closed
+Exchange: TypeAlias = Generator[Action, Event, T]
+
+
+def perform(call: Callable[[], T | Awaitable[T]]) -> Exchange[T]:
+    """Have `call` run by the driver and return its result.
+
+    Raises:
+        TransportError: the connection went away meanwhile.
+    """
+    event = yield Work(call)
+    if isinstance(event, Done):
+        result: T = event.result
+        return result
+    raise _unexpected(event)
+
+
+def sleep(until: float) -> Exchange[None]:
+    """Wait until `until` (seconds, the driver's monotonic clock).
+
+    Raises:
+        TransportError: the connection went away meanwhile.
+    """
+    event = yield Sleep(until)
+    if not isinstance(event, Woken):
+        raise _unexpected(event)
+
+
+def _unexpected(event: Event) -> TransportError:
+    if isinstance(event, Closed):
+        return event.error
+    return TransportError(f"the driver resumed an exchange with {type(event).__name__}")

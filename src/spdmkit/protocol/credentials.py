@@ -1,0 +1,140 @@
+"""What an endpoint proves its identity with: certificate slots, provisioned keys, their signers.
+
+Both roles have credentials: a responder always, a requester for mutual authentication. They live
+as long as the device, longer than a connection, and are shared by all connections; nothing here
+depends on what one connection negotiates except through arguments.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from spdmkit.crypto.hashes import HashAlgorithm
+from spdmkit.crypto.keys import PublicKey, Signer
+from spdmkit.identity.chain import CertificateChain
+
+__all__ = [
+    "PROVISIONED_KEY_SLOT",
+    "CertificateModel",
+    "Credentials",
+    "KeyUsage",
+    "ProvisionedKey",
+    "Slot",
+]
+
+PROVISIONED_KEY_SLOT = 0xFF
+"""SlotID that stands for a public key provisioned to the peer (0xF in four-bit fields)."""
+
+NUMBER_OF_SLOTS = 8
+
+
+class CertificateModel(enum.IntEnum):
+    """Certificate model of a slot (DSP0274, CertificateInfo)."""
+
+    NONE = 0
+    DEVICE = 1
+    ALIAS = 2
+    GENERIC = 3
+
+
+class KeyUsage(enum.IntFlag):
+    """What a slot's key may be used for (DSP0274, KeyUsageMask)."""
+
+    KEY_EXCHANGE = 1 << 0
+    CHALLENGE = 1 << 1
+    MEASUREMENT = 1 << 2
+    ENDPOINT_INFO = 1 << 3
+    STANDARDS_DEFINED = 1 << 14
+    VENDOR_DEFINED = 1 << 15
+
+
+ALL_USES = (
+    KeyUsage.KEY_EXCHANGE | KeyUsage.CHALLENGE | KeyUsage.MEASUREMENT | KeyUsage.ENDPOINT_INFO
+)
+
+
+@dataclass(slots=True)
+class Slot:
+    """One provisioned certificate slot.
+
+    Attributes:
+        slot_id: 0 to 7.
+        certificates: DER certificates, root first.
+        signer: signs with the leaf's private key; names its algorithm.
+        model: certificate model, told to the peer when several keys are in use.
+        key_pair_id: KeyPairID of the leaf's key, from 1.
+        key_usage: what the key may be used for.
+    """
+
+    slot_id: int
+    certificates: tuple[bytes, ...]
+    signer: Signer
+    model: CertificateModel = CertificateModel.DEVICE
+    key_pair_id: int = 1
+    key_usage: KeyUsage = ALL_USES
+    _structures: dict[str, tuple[bytes, bytes]] = field(default_factory=dict, repr=False)
+
+    def structure(self, algorithm: HashAlgorithm) -> bytes:
+        """The SPDM certificate chain structure, its RootHash by `algorithm` (DSP0274 10.8)."""
+        return self._built(algorithm)[0]
+
+    def digest(self, algorithm: HashAlgorithm) -> bytes:
+        """What DIGESTS and the transcripts hold: the hash of the whole structure."""
+        return self._built(algorithm)[1]
+
+    def _built(self, algorithm: HashAlgorithm) -> tuple[bytes, bytes]:
+        built = self._structures.get(algorithm.name)
+        if built is None:
+            chain = CertificateChain.from_certificates(self.certificates, algorithm)
+            encoded = chain.encode()
+            built = self._structures[algorithm.name] = (encoded, algorithm.digest(encoded))
+        return built
+
+
+@dataclass(slots=True)
+class ProvisionedKey:
+    """A raw public key that the peer was given beforehand (SlotID 0xFF; PUB_KEY_ID_CAP).
+
+    Attributes:
+        signer: signs with its private half.
+        public_key: the public half; its DER SubjectPublicKeyInfo stands in the transcripts.
+    """
+
+    signer: Signer
+    public_key: PublicKey
+
+
+class Credentials:
+    """The slots of an endpoint, and the key it may have provisioned instead.
+
+    Attributes:
+        slots: slot id -> slot, provisioned ones only.
+        supported: slot ids the endpoint has room for.
+        provisioned_key: the key of SlotID 0xFF, or None.
+    """
+
+    def __init__(
+        self,
+        slots: Iterable[Slot] = (),
+        *,
+        supported: Iterable[int] = (),
+        provisioned_key: ProvisionedKey | None = None,
+    ) -> None:
+        self.slots: dict[int, Slot] = {slot.slot_id: slot for slot in slots}
+        self.supported: frozenset[int] = frozenset(supported) | frozenset(self.slots)
+        self.provisioned_key = provisioned_key
+
+    def usable(self, algorithm: str) -> Mapping[int, Slot]:
+        """The slots whose key signs with the negotiated algorithm, by slot id, ascending."""
+        return {
+            slot_id: self.slots[slot_id]
+            for slot_id in sorted(self.slots)
+            if self.slots[slot_id].signer.algorithm.name == algorithm
+        }
+
+    @property
+    def supported_mask(self) -> int:
+        """SupportedSlotMask of DIGESTS: bit n for slot n."""
+        return sum(1 << slot_id for slot_id in self.supported)

@@ -1,0 +1,189 @@
+"""What the responder asks of the device it speaks for.
+
+The responder knows the protocol and nothing of storage; the device knows its keys, measurements
+and slots and nothing of the protocol. `spdmkit.device` implements this over a folder; firmware
+developers and tests implement it over whatever they have. A device serves many connections at
+once, so its methods must not keep state of one connection.
+
+A method that cannot do what was asked raises `ProtocolViolation` with the ERROR code to answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from spdmkit.crypto.hashes import HashAlgorithm
+from spdmkit.protocol.credentials import CertificateModel, Credentials
+
+__all__ = [
+    "CsrRequest",
+    "Device",
+    "KeyPair",
+    "Measurement",
+    "Peer",
+    "SetCertificateRequest",
+    "VendorMessage",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One measurement of the device (DSP0274 10.11, DMTF measurement).
+
+    Attributes:
+        index: 1 to 0xFE.
+        kind: DMTFSpecMeasurementValueType bits 6:0, for example 1 mutable firmware.
+        raw: the raw bit stream, when the device keeps it.
+        digests: measurement hash name -> digest, when the device has the digest only, or both.
+        tcb: counted in the summary of the trusted computing base.
+    """
+
+    index: int
+    kind: int
+    raw: bytes | None = None
+    digests: tuple[tuple[str, bytes], ...] = ()
+    tcb: bool = False
+
+    def digest(self, algorithm: HashAlgorithm) -> bytes | None:
+        """The digest by `algorithm`: kept, or computed from the raw bit stream."""
+        for name, value in self.digests:
+            if name == algorithm.name:
+                return value
+        return None if self.raw is None else algorithm.digest(self.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who asks, as far as the connection proved it.
+
+    Attributes:
+        session_id: the session the request came in, or None in the clear.
+        authenticated: the requester proved who it is in this session (mutual authentication, PSK).
+        identity: the requester's identity from its verified chain, or the PSK hint, or empty.
+        identity_kind: "certificate", "psk", "public-key", or empty.
+        connection: opaque name of the connection, for rate limits and logs.
+    """
+
+    session_id: int | None = None
+    authenticated: bool = False
+    identity: str = ""
+    identity_kind: str = ""
+    connection: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CsrRequest:
+    """GET_CSR as the device sees it (DSP0274, GET_CSR)."""
+
+    slot_algorithm: str
+    hash_algorithm: str
+    key_pair_id: int
+    model: CertificateModel
+    tracking_tag: int
+    overwrite: bool
+    requester_info: bytes
+    opaque: bytes
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class SetCertificateRequest:
+    """SET_CERTIFICATE as the device sees it.
+
+    Attributes:
+        certificates: DER certificates root first, already parsed out of the chain structure and
+            consistent with its RootHash; empty when `erase`.
+    """
+
+    slot_id: int
+    model: CertificateModel
+    key_pair_id: int
+    erase: bool
+    certificates: tuple[bytes, ...]
+    algorithm: str
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """One key pair as GET_KEY_PAIR_INFO tells it (DSP0274, KEY_PAIR_INFO)."""
+
+    key_pair_id: int
+    capabilities: int
+    usage_capabilities: int
+    current_usage: int
+    asym_capabilities: int
+    current_asym: int
+    pqc_capabilities: int
+    current_pqc: int
+    public_key_info: bytes
+    slot_mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class VendorMessage:
+    """The payload of a VENDOR_DEFINED request or response and whose it is."""
+
+    standard_id: int
+    vendor_id: bytes
+    payload: bytes
+
+
+class Device(Protocol):
+    """A device as its responder sees it. Slow calls may return an awaitable."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """Slots and signers as they are now."""
+        ...
+
+    def measurements(self, *, fresh: bool) -> Sequence[Measurement]:
+        """All measurements, ascending by index; `fresh`: measured anew (MEAS_FRESH_CAP)."""
+        ...
+
+    def measurement_log(self, algorithm: HashAlgorithm) -> bytes:
+        """The whole measurement extension log (MEL), its header included."""
+        ...
+
+    def pre_shared_key(self, hint: bytes) -> bytes | None:
+        """The key for a PSK hint as the requester sent it, or None."""
+        ...
+
+    def certificate_signing_request(self, request: CsrRequest) -> bytes | Awaitable[bytes]:
+        """A DER PKCS#10 request (GET_CSR)."""
+        ...
+
+    def set_certificate(self, request: SetCertificateRequest) -> None | Awaitable[None]:
+        """Store or erase a chain durably before returning (SET_CERTIFICATE)."""
+        ...
+
+    def key_pairs(self) -> Sequence[KeyPair]:
+        """All key pairs, ids from 1 without gaps."""
+        ...
+
+    def set_key_pair(
+        self,
+        key_pair_id: int,
+        operation: int,
+        usage: int,
+        asym: int,
+        pqc: int,
+        slot_mask: int,
+        peer: Peer,
+    ) -> None:
+        """Change, erase or generate a key pair (SET_KEY_PAIR_INFO)."""
+        ...
+
+    def endpoint_info(self, sub_code: int) -> bytes | None:
+        """ENDPOINT_INFO's EPInfo for a SubCode, or None when it is not supported."""
+        ...
+
+    def vendor_defined(self, message: VendorMessage, peer: Peer) -> VendorMessage | None:
+        """Answer a VENDOR_DEFINED request, or None when nobody here understands it."""
+        ...
+
+    def application_data(self, data: bytes, peer: Peer) -> bytes | None:
+        """Application data that arrived in a session; what to send back, or None for nothing."""
+        ...
