@@ -135,19 +135,21 @@ _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
-def hashlib_entry(
-    bit: int, name: str, short: str, size: int, block_size: int, hashlib_name: str
-) -> HashAlgorithm:
-    """An entry of a hash table that hashlib implements; all of them exist since SPDM 1.0."""
+def hashlib_entry(bit: int, short: str, block_size: int) -> HashAlgorithm:
+    """The entry of SHA-2 or SHA-3 ("sha-384") at a bit of a table; all since SPDM 1.0."""
+    tpm_name = "TPM_ALG_" + short.upper().replace("-", "_")
+    hashlib_name = short.replace("sha-", "sha").replace("-", "_")
+    new: Callable[[], RunningHash] = getattr(hashlib, hashlib_name)
+    size = hashlib.new(hashlib_name).digest_size
     return HashAlgorithm(
         bit,
-        name,
+        tpm_name,
         short,
         0x10,
         size * 4,  # collision resistance in bits: half the digest
         size,
         block_size,
-        new=getattr(hashlib, hashlib_name),
+        new=new,
         _hashlib_name=hashlib_name,
     )
 

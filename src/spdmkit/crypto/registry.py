@@ -58,12 +58,12 @@ def _no_hash() -> RunningHash:
 BASE_HASH: Table[HashAlgorithm] = Table(
     "BaseHashAlgo",
     [
-        hashlib_entry(0, "TPM_ALG_SHA_256", "sha-256", 32, 64, "sha256"),
-        hashlib_entry(1, "TPM_ALG_SHA_384", "sha-384", 48, 128, "sha384"),
-        hashlib_entry(2, "TPM_ALG_SHA_512", "sha-512", 64, 128, "sha512"),
-        hashlib_entry(3, "TPM_ALG_SHA3_256", "sha3-256", 32, 136, "sha3_256"),
-        hashlib_entry(4, "TPM_ALG_SHA3_384", "sha3-384", 48, 104, "sha3_384"),
-        hashlib_entry(5, "TPM_ALG_SHA3_512", "sha3-512", 64, 72, "sha3_512"),
+        hashlib_entry(0, "sha-256", 64),
+        hashlib_entry(1, "sha-384", 128),
+        hashlib_entry(2, "sha-512", 128),
+        hashlib_entry(3, "sha3-256", 136),
+        hashlib_entry(4, "sha3-384", 104),
+        hashlib_entry(5, "sha3-512", 72),
         sm3_entry(6),
     ],
 )
@@ -75,12 +75,12 @@ MEASUREMENT_HASH: Table[HashAlgorithm] = Table(
     "MeasurementHashAlgo",
     [
         RAW_BIT_STREAM,
-        hashlib_entry(1, "TPM_ALG_SHA_256", "sha-256", 32, 64, "sha256"),
-        hashlib_entry(2, "TPM_ALG_SHA_384", "sha-384", 48, 128, "sha384"),
-        hashlib_entry(3, "TPM_ALG_SHA_512", "sha-512", 64, 128, "sha512"),
-        hashlib_entry(4, "TPM_ALG_SHA3_256", "sha3-256", 32, 136, "sha3_256"),
-        hashlib_entry(5, "TPM_ALG_SHA3_384", "sha3-384", 48, 104, "sha3_384"),
-        hashlib_entry(6, "TPM_ALG_SHA3_512", "sha3-512", 64, 72, "sha3_512"),
+        hashlib_entry(1, "sha-256", 64),
+        hashlib_entry(2, "sha-384", 128),
+        hashlib_entry(3, "sha-512", 128),
+        hashlib_entry(4, "sha3-256", 136),
+        hashlib_entry(5, "sha3-384", 104),
+        hashlib_entry(6, "sha3-512", 72),
         sm3_entry(7),
     ],
 )
