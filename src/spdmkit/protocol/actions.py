@@ -25,6 +25,7 @@ __all__ = [
     "Done",
     "Event",
     "Exchange",
+    "Post",
     "Send",
     "Sleep",
     "Woken",
@@ -48,6 +49,13 @@ class Send:
 
     frame: Frame
     deadline: float
+
+
+@dataclass(slots=True)
+class Post:
+    """Send this frame and resume with `Done` at once: nothing answers it (application data)."""
+
+    frame: Frame
 
 
 @dataclass(slots=True)
@@ -100,7 +108,7 @@ class Closed:
     error: TransportError
 
 
-Action: TypeAlias = Send | Sleep | Work
+Action: TypeAlias = Send | Post | Sleep | Work
 Event: TypeAlias = Frame | DeadlinePassed | Woken | Done | Closed
 Exchange: TypeAlias = Generator[Action, Event, T]
 

@@ -1,0 +1,207 @@
+"""The state of one SPDM connection, the same for both roles.
+
+A connection lives as long as its transport does (DSP0287 clause 4) and shares nothing with any
+other: what one peer does cannot reach another peer's sessions.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spdmkit.crypto.registry import Aead, Dhe, HashAlgorithm, Kem, SignatureAlgorithm
+from spdmkit.errors import ProtocolViolation
+from spdmkit.messages import V10, V12, Context, RequesterFlags
+from spdmkit.protocol.events import ConnectionReset, EventSink, SessionEnded
+from spdmkit.protocol.records import TCP_STRICT, RecordProfile
+from spdmkit.protocol.session import Session
+from spdmkit.protocol.settings import MIN_DATA_TRANSFER_SIZE, Settings
+from spdmkit.protocol.states import Phase
+from spdmkit.protocol.transcript import Transcript
+
+__all__ = ["Announced", "Connection", "Role", "Selection"]
+
+
+class Role(enum.Enum):
+    """Which side of SPDM an endpoint is; which side dialled does not matter."""
+
+    REQUESTER = "requester"
+    RESPONDER = "responder"
+
+
+@dataclass(slots=True)
+class Announced:
+    """What one side announced in GET_CAPABILITIES or CAPABILITIES.
+
+    Attributes:
+        flags: Flags; which bits exist depends on role and version.
+        extended: ExtFlags (1.4).
+        ct_exponent: CTExponent.
+        data_transfer_size: DataTransferSize in bytes; before 1.2 what the transport carries.
+        max_message_size: MaxSPDMmsgSize in bytes; before 1.2 the same.
+    """
+
+    flags: int = 0
+    extended: int = 0
+    ct_exponent: int = 0
+    data_transfer_size: int = MIN_DATA_TRANSFER_SIZE
+    max_message_size: int = MIN_DATA_TRANSFER_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The algorithms that ALGORITHMS selected, None where nothing was (DSP0274 10.5)."""
+
+    base_hash: HashAlgorithm
+    signature: SignatureAlgorithm | None = None
+    req_signature: SignatureAlgorithm | None = None
+    measurement_hash: HashAlgorithm | None = None
+    measurement_specification: int = 0
+    dhe: Dhe | None = None
+    kem: Kem | None = None
+    aead: Aead | None = None
+    key_schedule: bool = False
+    opaque_format: int = 0
+    mel_specification: int = 0
+
+    def names(self) -> dict[str, str]:
+        """Short names of what was selected, for reports and evidence."""
+        chosen = {
+            "hash": self.base_hash,
+            "signature": self.signature,
+            "requester_signature": self.req_signature,
+            "measurement_hash": self.measurement_hash,
+            "dhe": self.dhe,
+            "kem": self.kem,
+            "aead": self.aead,
+        }
+        return {name: entry.short for name, entry in chosen.items() if entry is not None}
+
+
+class Connection:
+    """What both sides know of each other, from GET_VERSION on.
+
+    Attributes:
+        phase: how far negotiation has come; the tables of `states` move it.
+        context: versions and sizes for the codec; replaced on reset.
+        vca: GET_VERSION to ALGORITHMS as exchanged, the prefix of most transcripts.
+        m1m2: what CHALLENGE_AUTH will sign.
+        l1l2: what MEASUREMENTS outside a session will sign.
+        multi_key_digests: the DIGESTS that joins session transcripts ("D"), or empty.
+        exchanged_since_vca: a request other than GET_DIGESTS came first, so there is no D.
+        sessions: live sessions by id.
+        clear_handshake: the session whose handshake goes on in the clear, or None.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        random: Callable[[int], bytes],
+        events: EventSink | None = None,
+        record_profile: RecordProfile = TCP_STRICT,
+        log_keys: bool = False,
+    ) -> None:
+        """A connection on which nothing was said yet.
+
+        Args:
+            role: which side we are.
+            settings: what we are willing to do.
+            clock: monotonic seconds.
+            random: cryptographic randomness, n bytes.
+            events: told of sessions that begin and end; none by default.
+            record_profile: how secured records of the far end look.
+            log_keys: tell secrets to `events`, for a key log (SPDMKEYLOGFILE).
+        """
+        self.role = role
+        self.settings = settings
+        self.clock = clock
+        self.random = random
+        self.events: EventSink = events or (lambda _event: None)
+        self.record_profile = record_profile
+        self.log_keys = log_keys
+        self.sessions: dict[int, Session] = {}
+        self.clear_handshake: Session | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.phase = Phase.NOT_STARTED
+        self.version = V10
+        self.context = Context()
+        self.own = Announced()
+        self.peer = Announced()
+        self.selection: Selection | None = None
+        self.vca = b""
+        self.m1m2: Transcript | None = None
+        self.l1l2: Transcript | None = None
+        self.multi_key_digests = b""
+        self.exchanged_since_vca = False
+        self.encapsulated_m1m2: Transcript | None = None
+
+    def reset(self, reason: str = "GET_VERSION") -> None:
+        """Forget everything: sessions, transcripts, negotiated state (DSP0274 10.3)."""
+        had = self.phase is not Phase.NOT_STARTED
+        for session in list(self.sessions.values()):
+            self.end_session(session, reason)
+        self._forget()
+        if had:
+            self.events(ConnectionReset(reason))
+
+    def end_session(self, session: Session, reason: str) -> None:
+        """End one session: the only way out of one, it drops every secret."""
+        self.sessions.pop(session.session_id, None)
+        if self.clear_handshake is session:
+            self.clear_handshake = None
+        if session.alive:
+            session.destroy()
+            self.events(SessionEnded(session.session_id, reason))
+
+    @property
+    def algorithms(self) -> Selection:
+        """What was selected.
+
+        Raises:
+            ProtocolViolation: nothing yet.
+        """
+        if self.selection is None:
+            raise ProtocolViolation("algorithms are not negotiated yet", error_code=0x04)
+        return self.selection
+
+    def begin_transcripts(self) -> None:
+        """Start the transcripts that follow negotiation (DSP0274, M1/M2 and L1/L2)."""
+        algorithm = self.algorithms.base_hash
+        keep = self.settings.keep_messages
+        self.m1m2 = Transcript(algorithm, self.vca, keep=keep)
+        self.l1l2 = self.measurement_transcript()
+
+    def measurement_transcript(self) -> Transcript:
+        """A new L1/L2: VCA comes first from 1.2 on."""
+        prefix = self.vca if self.version >= V12 else b""
+        return Transcript(self.algorithms.base_hash, prefix, keep=self.settings.keep_messages)
+
+    def flag(self, flag: int, *, both: bool = False) -> bool:
+        """Whether the peer announced a capability bit, or `both` sides did."""
+        return bool(self.peer.flags & flag) and (not both or bool(self.own.flags & flag))
+
+    @property
+    def is_requester(self) -> bool:
+        """True when we are the requester of this connection."""
+        return self.role is Role.REQUESTER
+
+    @property
+    def encrypts_records(self) -> bool:
+        """Encrypt and authenticate records, or authenticate only (DSP0277 7.1.1)."""
+        return self.flag(RequesterFlags.ENCRYPT_CAP, both=True)
+
+    @property
+    def requester(self) -> Announced:
+        """What the requester announced, whoever of us that is."""
+        return self.own if self.role is Role.REQUESTER else self.peer
+
+    @property
+    def responder(self) -> Announced:
+        """What the responder announced, whoever of us that is."""
+        return self.peer if self.role is Role.REQUESTER else self.own

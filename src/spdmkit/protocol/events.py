@@ -1,0 +1,93 @@
+"""What an endpoint tells its application as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+__all__ = [
+    "ConnectionReset",
+    "EventSink",
+    "KeyLogged",
+    "KeysUpdated",
+    "PeerNotification",
+    "ProtocolEvent",
+    "SessionEnded",
+    "SessionEstablished",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionReset:
+    """GET_VERSION ended everything that was negotiated, sessions included."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEstablished:
+    """A session reached its application phase.
+
+    Attributes:
+        kind: "key-exchange" or "psk".
+        mutual: the requester proved its identity too.
+    """
+
+    session_id: int
+    kind: str
+    mutual: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """A session is over and its keys are gone."""
+
+    session_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeysUpdated:
+    """New keys are in use in one direction ("request" or "response")."""
+
+    session_id: int
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLogged:
+    """A secret for the key log; only made when a key log was asked for.
+
+    Attributes:
+        label: which secret, as in the key log's documentation.
+        client_random: the request's RandomData or PSK context, which names the session.
+        server_random: the response's.
+    """
+
+    label: str
+    client_random: bytes
+    server_random: bytes
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerNotification:
+    """The peer sent an event (SEND_EVENT).
+
+    Attributes:
+        event_type: EventTypeId.
+        detail: its detail, undecoded.
+        registry_id: SVH ID of the group.
+    """
+
+    session_id: int
+    registry_id: int
+    event_type: int
+    detail: bytes
+
+
+ProtocolEvent: TypeAlias = (
+    ConnectionReset | SessionEstablished | SessionEnded | KeysUpdated | KeyLogged | PeerNotification
+)
+EventSink: TypeAlias = Callable[[ProtocolEvent], None]

@@ -1,0 +1,429 @@
+"""The way a requester's exchanges reach the peer: `Link.ask` sends one request and returns its answer.
+
+Whatever every request needs sits here once, so that exchanges read like the specification: whether
+the request is legal now, the wrapping into a session's records, chunks for messages too large for
+one transfer (DSP0274 10.24), Busy and ResponseNotReady, the resets of transcripts, deadlines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from spdmkit.errors import DeadlineExceeded, PeerError, ProtocolViolation, SpdmError, TransportError
+from spdmkit.messages import (
+    V10,
+    V12,
+    ChunkGet,
+    ChunkResponse,
+    ChunkSend,
+    ChunkSendAck,
+    Context,
+    Error,
+    ErrorCode,
+    Message,
+    RequestCode,
+    RequesterFlags,
+    ResponderFlags,
+    RespondIfReady,
+    ResponseCode,
+)
+from spdmkit.protocol.actions import Closed, DeadlinePassed, Exchange, Post, Send, sleep
+from spdmkit.protocol.deadlines import ready_delay, ready_limit
+from spdmkit.protocol.frames import Frame, FrameKind
+from spdmkit.protocol.records import ApplicationData, wrap_application
+from spdmkit.protocol.states import Refusal, SessionPhase, in_connection
+
+if TYPE_CHECKING:
+    from spdmkit.protocol.connection import Connection
+    from spdmkit.protocol.session import Session
+    from spdmkit.protocol.transcript import Transcript
+
+__all__ = ["Answer", "Link"]
+
+M = TypeVar("M", bound=Message)
+R = RequestCode
+
+CRYPTOGRAPHIC = frozenset(
+    {
+        R.CHALLENGE,
+        R.GET_MEASUREMENTS,
+        R.KEY_EXCHANGE,
+        R.FINISH,
+        R.PSK_EXCHANGE,
+        R.PSK_FINISH,
+        R.GET_CSR,
+        R.SET_CERTIFICATE,
+        R.GET_ENDPOINT_INFO,
+        R.SET_KEY_PAIR_INFO,
+        R.SLOT_MANAGEMENT,
+        R.DELIVER_ENCAPSULATED_RESPONSE,
+        R.GET_ENCAPSULATED_REQUEST,
+        R.CHUNK_SEND,
+        R.CHUNK_GET,
+        R.RESPOND_IF_READY,
+        R.VENDOR_DEFINED_REQUEST,
+    }
+)
+"""Requests whose answer may take CT: T2 = RTT + CT applies (DSP0274 table 8)."""
+
+_TO_M1M2 = frozenset({R.GET_DIGESTS, R.GET_CERTIFICATE, R.CHALLENGE})
+_CHUNK_HEADER = 16
+"""Bytes before the chunk in the first CHUNK_SEND; later ones have four fewer."""
+_LONGEST_BUSY_PAUSE = 2.0
+
+
+@dataclass(slots=True)
+class Answer(Generic[M]):
+    """A response and the bytes of the exchange, as transcripts and evidence want them.
+
+    Attributes:
+        message: the decoded response.
+        request: the request as sent.
+        response: the response as received, without what followed its own length.
+    """
+
+    message: M
+    request: bytes
+    response: bytes
+
+
+class Link:
+    """A connection, or one session on it, as its requester uses it.
+
+    Attributes:
+        connection: the connection's state.
+        session: the session requests go through, or None for the clear.
+    """
+
+    __slots__ = ("connection", "session")
+
+    def __init__(self, connection: Connection, session: Session | None = None) -> None:
+        self.connection = connection
+        self.session = session
+
+    # -- one request, one answer ----------------------------------------------------------------
+
+    def ask(self, request: Message, expected: type[M]) -> Exchange[Answer[M]]:
+        """Send a request and wait for its response.
+
+        Args:
+            request: what to send; its layout follows the negotiated version.
+            expected: the class of the response.
+
+        Raises:
+            PeerError: the peer answered with ERROR, or stayed Busy or not ready for too long.
+            ProtocolViolation: we may not send this now, or the answer breaks the specification.
+            DecodeError: the answer's layout is wrong.
+            AuthenticationError: the answer's record is not authentic; the session is over.
+            DeadlineExceeded, TransportError: no answer; the connection is of no more use.
+        """
+        code = RequestCode(request.code)
+        self._permit(code)
+        self._before(code)
+        context = self._context(request)
+        sent = request.encode(context)
+        received = yield from self._settled(code, sent)
+        return self._decoded(received, sent, expected, context)
+
+    def tell(self, data: bytes, message_type: int = 0) -> Exchange[None]:
+        """Send application data in the session and wait for nothing."""
+        session = self._need_session()
+        record = session.sender.seal(wrap_application(session.sender.profile, data, message_type))
+        session.last_traffic = self.connection.clock()
+        yield Post(Frame(FrameKind.SECURED, record))
+
+    def converse(self, data: bytes, message_type: int = 0) -> Exchange[ApplicationData]:
+        """Send application data in the session and wait for application data in return."""
+        session = self._need_session()
+        record = session.sender.seal(wrap_application(session.sender.profile, data, message_type))
+        deadline = self._deadline(R.VENDOR_DEFINED_REQUEST)
+        frame = yield from self._transfer(Frame(FrameKind.SECURED, record), deadline)
+        answer = self._opened(session, frame)
+        if isinstance(answer, ApplicationData):
+            return answer
+        if len(answer) > 1 and answer[1] == ResponseCode.ERROR:
+            raise self._refused(self._error(answer))
+        raise ProtocolViolation("application data was answered with an SPDM message")
+
+    def _need_session(self) -> Session:
+        if self.session is None or not self.session.established:
+            raise ProtocolViolation("application data needs an established session")
+        return self.session
+
+    # -- rules before sending -------------------------------------------------------------------
+
+    def _permit(self, code: RequestCode) -> None:
+        connection = self.connection
+        if self.session is not None:
+            verdict = self.session.permits(code)
+            where = f"in a session ({self.session.phase.value})"
+        else:
+            verdict = in_connection(connection.phase, code, connection.version)
+            where = f"outside a session ({connection.phase.value})"
+        if isinstance(verdict, Refusal):
+            raise ProtocolViolation(
+                f"{code.name} is not legal {where}", error_code=verdict.error
+            )
+
+    def _before(self, code: RequestCode) -> None:
+        """Reset the transcripts that this request does not belong to (DSP0274, M1/M2, L1/L2)."""
+        if code in (R.CHUNK_GET, R.CHUNK_SEND, R.RESPOND_IF_READY):
+            return
+        connection = self.connection
+        if self.session is None and connection.m1m2 is not None:
+            if code not in _TO_M1M2:
+                connection.m1m2.reset()
+            if code != R.GET_DIGESTS:
+                connection.exchanged_since_vca = True
+        measurements = self.measurement_transcript
+        if code != R.GET_MEASUREMENTS and measurements is not None:
+            measurements.reset()
+
+    @property
+    def measurement_transcript(self) -> Transcript | None:
+        """L1/L2 of this session, or of the connection outside of any."""
+        return self.connection.l1l2 if self.session is None else self.session.l1l2
+
+    def _context(self, request: Message) -> Context:
+        return replace(self.connection.context, request=request)
+
+    # -- the answer -----------------------------------------------------------------------------
+
+    def _settled(self, code: RequestCode, sent: bytes) -> Exchange[bytes]:
+        """Send, and follow Busy, ResponseNotReady and LargeResponse to the real answer."""
+        busy = 0
+        received = yield from self._deliver(code, sent)
+        while len(received) >= 4 and received[1] == ResponseCode.ERROR:
+            error = self._error(received)
+            if error.error_code == ErrorCode.BUSY and busy < self.connection.settings.busy_tries:
+                yield from self._pause(busy)
+                busy += 1
+                received = yield from self._deliver(code, sent)
+            elif error.error_code == ErrorCode.RESPONSE_NOT_READY and code != R.GET_VERSION:
+                received = yield from self._when_ready(code, error)
+            elif error.error_code == ErrorCode.LARGE_RESPONSE:
+                received = yield from self._collect(error.extended)
+            else:
+                raise self._refused(error)
+        return received
+
+    def _decoded(
+        self, received: bytes, sent: bytes, expected: type[M], context: Context
+    ) -> Answer[M]:
+        if len(received) < 4:
+            raise ProtocolViolation(f"an answer of {len(received)} bytes is no SPDM message")
+        if received[1] != expected.code:
+            raise ProtocolViolation(
+                f"expected {expected.name}, got a message with code 0x{received[1]:02x}"
+            )
+        wanted = V10 if expected.code == ResponseCode.VERSION else self.connection.version
+        if received[0] != wanted:
+            raise ProtocolViolation(
+                f"{expected.name} has version byte 0x{received[0]:02x}, not 0x{wanted:02x}"
+            )
+        message, consumed = expected.parse(received, context)
+        if consumed != len(received):
+            if any(received[consumed:]):
+                raise ProtocolViolation(
+                    f"{len(received) - consumed} bytes follow {expected.name}"
+                )
+            received = received[:consumed]
+        return Answer(message, sent, received)
+
+    def _error(self, received: bytes) -> Error:
+        error, _ = Error.parse(received, self.connection.context)
+        return error
+
+    def _refused(self, error: Error) -> SpdmError:
+        """The exception for an ERROR that ends the exchange, with its effect on our state."""
+        connection = self.connection
+        if self.session is None and connection.l1l2 is not None:
+            connection.l1l2.reset()
+        elif self.session is not None:
+            self.session.l1l2.reset()
+        code = error.error_code
+        if self.session is not None and (
+            code in (ErrorCode.DECRYPT_ERROR, ErrorCode.REQUEST_SESSION_TERMINATED)
+            or self.session.phase is not SessionPhase.ESTABLISHED
+        ):
+            connection.end_session(self.session, f"the peer answered {error.describe()}")
+        return PeerError(
+            f"the peer answered {error.describe()}",
+            code=code,
+            data=error.error_data,
+            extended=error.extended,
+        )
+
+    # -- Busy, not ready ------------------------------------------------------------------------
+
+    def _pause(self, tries: int) -> Exchange[None]:
+        delay = min(0.05 * (1 << tries), _LONGEST_BUSY_PAUSE)
+        jitter = self.connection.random(1)[0] / 255
+        yield from sleep(self.connection.clock() + delay * (0.75 + jitter / 2))
+
+    def _when_ready(self, code: RequestCode, error: Error) -> Exchange[bytes]:
+        """Ask with RESPOND_IF_READY until there is an answer or WTMax has passed (10.26)."""
+        connection = self.connection
+        exponent, original, token, rdtm = error.not_ready()
+        if original != code:
+            raise ProtocolViolation("ResponseNotReady for a request that was not the one sent")
+        timing = connection.settings.timing
+        start = connection.clock()
+        limit = start + ready_limit(exponent, rdtm, longest=timing.longest)
+        delay = ready_delay(exponent)
+        request = RespondIfReady(request_code=original, token=token)
+        sent = request.encode(self._context(request))
+        while True:
+            # At least once after RDT, then with growing pauses until WTMax.
+            yield from sleep(min(connection.clock() + delay, max(limit, start + delay)))
+            received = yield from self._deliver(R.RESPOND_IF_READY, sent)
+            if len(received) < 4 or received[1] != ResponseCode.ERROR:
+                return received
+            again = self._error(received)
+            if again.error_code != ErrorCode.RESPONSE_NOT_READY:
+                return received
+            if again.not_ready()[1:3] != (original, token):
+                raise ProtocolViolation("ResponseNotReady changed its token")
+            if connection.clock() >= limit:
+                raise PeerError(
+                    f"the peer was not ready for {code.name} within WTMax", code=again.error_code
+                )
+            delay = max(delay * 1.5, 0.001)
+
+    # -- transfers ------------------------------------------------------------------------------
+
+    def _deliver(self, code: RequestCode, message: bytes) -> Exchange[bytes]:
+        """One message there and one back, in chunks when it is too large for one transfer."""
+        connection = self.connection
+        limit = min(connection.peer.data_transfer_size, connection.settings.transmit_size)
+        if len(message) <= limit or connection.version < V12 or code == R.GET_VERSION:
+            return (yield from self._roundtrip(code, message))
+        if not connection.flag(ResponderFlags.CHUNK_CAP, both=True):
+            raise ProtocolViolation(
+                f"{code.name} of {len(message)} bytes exceeds the peer's DataTransferSize "
+                f"{limit}, and chunks were not negotiated"
+            )
+        if len(message) > connection.peer.max_message_size:
+            raise ProtocolViolation(
+                f"{code.name} of {len(message)} bytes exceeds the peer's MaxSPDMmsgSize"
+            )
+        return (yield from self._send_chunks(code, message, limit))
+
+    def _roundtrip(self, code: RequestCode, message: bytes) -> Exchange[bytes]:
+        """One frame there, one frame back."""
+        deadline = self._deadline(code)
+        session = self.session
+        if session is None or session.clear_handshake_now:
+            frame = yield from self._transfer(Frame(FrameKind.MESSAGE, message), deadline)
+            if frame.kind is not FrameKind.MESSAGE:
+                raise ProtocolViolation("a secured message answered a request outside a session")
+            return frame.body
+        record = session.sender.message(message)
+        frame = yield from self._transfer(Frame(FrameKind.SECURED, record), deadline)
+        answer = self._opened(session, frame)
+        if isinstance(answer, ApplicationData):
+            self.connection.end_session(session, "application data answered a request")
+            raise ProtocolViolation("application data answered an SPDM request")
+        return answer
+
+    def _transfer(self, frame: Frame, deadline: float) -> Exchange[Frame]:
+        event = yield Send(frame, deadline)
+        if type(event) is Frame:
+            return event
+        if isinstance(event, DeadlinePassed):
+            raise DeadlineExceeded(
+                "the peer did not answer in time",
+                hint="raise timeout= in the URI, or see whether the peer speaks another dialect",
+            )
+        if isinstance(event, Closed):
+            raise event.error
+        raise TransportError(f"the driver resumed a request with {type(event).__name__}")
+
+    def _opened(self, session: Session, frame: Frame) -> bytes | ApplicationData:
+        """What a record in answer holds; anything wrong with it ends the session."""
+        connection = self.connection
+        try:
+            if frame.kind is not FrameKind.SECURED:
+                raise self._clear_answer(frame.body)
+            answer = session.receiver.message(frame.body)
+        except SpdmError as error:
+            connection.end_session(session, str(error))
+            raise
+        session.sender.profile = session.receiver.profile
+        session.last_traffic = connection.clock()
+        return answer
+
+    def _clear_answer(self, body: bytes) -> SpdmError:
+        """A message in the clear never answers a request in a session; an ERROR explains why not."""
+        if len(body) >= 4 and body[1] == ResponseCode.ERROR:
+            error = self._error(body)
+            return PeerError(
+                f"the peer answered {error.describe()} outside the session",
+                code=error.error_code,
+                data=error.error_data,
+            )
+        return ProtocolViolation("a request in a session was answered in the clear")
+
+    def _deadline(self, code: RequestCode) -> float:
+        connection = self.connection
+        timing = connection.timing
+        return connection.clock() + timing.answer(cryptographic=code in CRYPTOGRAPHIC)
+
+    # -- chunks (DSP0274 10.24) -----------------------------------------------------------------
+
+    def _send_chunks(self, code: RequestCode, message: bytes, limit: int) -> Exchange[bytes]:
+        connection = self.connection
+        handle = connection.next_handle()
+        sequence = offset = 0
+        while True:
+            header = _CHUNK_HEADER if offset == 0 else _CHUNK_HEADER - 4
+            chunk = message[offset : offset + limit - header]
+            last = offset + len(chunk) == len(message)
+            request = ChunkSend(
+                last_chunk=int(last),
+                handle=handle,
+                chunk_seq_no=sequence,
+                large_message_size=len(message) if sequence == 0 else None,
+                chunk=chunk,
+            )
+            context = self._context(request)
+            received = yield from self._roundtrip(R.CHUNK_SEND, request.encode(context))
+            if len(received) >= 4 and received[1] == ResponseCode.ERROR:
+                return received
+            ack = self._decoded(received, b"", ChunkSendAck, context).message
+            if ack.handle != handle or ack.chunk_seq_no != sequence:
+                raise ProtocolViolation("CHUNK_SEND_ACK is for another chunk")
+            if last or ack.early_error_detected:
+                return ack.response
+            offset += len(chunk)
+            sequence += 1
+
+    def _collect(self, extended: bytes) -> Exchange[bytes]:
+        """Fetch a large response, chunk by chunk."""
+        connection = self.connection
+        if not connection.flag(RequesterFlags.CHUNK_CAP, both=True) or not extended:
+            raise ProtocolViolation("LargeResponse, but chunks were not negotiated")
+        handle = extended[0]
+        parts: list[bytes] = []
+        size = have = sequence = 0
+        while True:
+            request = ChunkGet(handle=handle, chunk_seq_no=sequence)
+            context = self._context(request)
+            received = yield from self._roundtrip(R.CHUNK_GET, request.encode(context))
+            if len(received) >= 4 and received[1] == ResponseCode.ERROR:
+                raise self._refused(self._error(received))
+            chunk = self._decoded(received, b"", ChunkResponse, context).message
+            if chunk.handle != handle or chunk.chunk_seq_no != sequence:
+                raise ProtocolViolation("CHUNK_RESPONSE is for another chunk")
+            if sequence == 0:
+                size = chunk.large_message_size or 0
+                if not 0 < size <= connection.settings.max_message_size:
+                    raise ProtocolViolation(f"a large response of {size} bytes is refused")
+            have += len(chunk.chunk)
+            if have > size or (not chunk.chunk) or (have == size) != bool(chunk.last_chunk):
+                raise ProtocolViolation("the chunks do not add up to LargeMessageSize")
+            parts.append(chunk.chunk)
+            if have == size:
+                return b"".join(parts)
+            sequence += 1

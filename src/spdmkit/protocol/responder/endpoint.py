@@ -1,0 +1,541 @@
+"""The responder's end of a connection: requests in, responses out.
+
+Every request takes the same path, in the order in which DSP0274 lets a responder refuse: size,
+code, version, what else is under way, capability, state, layout, and only then its handler. What a
+handler raises becomes the ERROR it names. Nothing a peer sends raises out of `receive`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spdmkit.errors import AuthenticationError, DecodeError, ProtocolViolation, SpdmError
+from spdmkit.messages import V10, V12, Error, ErrorCode, RequestCode
+from spdmkit.protocol.actions import Work
+from spdmkit.protocol.connection import Connection
+from spdmkit.protocol.endpoint import Job
+from spdmkit.protocol.frames import Frame, FrameKind
+from spdmkit.protocol.handlers.call import Call, Outcome, Steps, for_request
+from spdmkit.protocol.handlers.table import HANDLERS, Entry, missing_capability
+from spdmkit.protocol.records import ApplicationData, record_session_id, wrap_application
+from spdmkit.protocol.responder.chunks import ChunkedRequest, ChunkedResponse
+from spdmkit.protocol.responder.device import Device, Peer
+from spdmkit.protocol.session import Session
+from spdmkit.protocol.states import Phase, Refusal, in_connection, in_session
+
+if TYPE_CHECKING:
+    from spdmkit.errors import TransportError
+    from spdmkit.protocol.credentials import Credentials
+
+__all__ = ["ResponderEndpoint"]
+
+R = RequestCode
+
+_BELONGS_TO_CLEAR_HANDSHAKE = frozenset(
+    {R.FINISH, R.GET_ENCAPSULATED_REQUEST, R.DELIVER_ENCAPSULATED_RESPONSE}
+)
+_NEVER_DELAYED = frozenset({R.GET_VERSION, R.GET_CAPABILITIES, R.NEGOTIATE_ALGORITHMS})
+"""Requests that ResponseNotReady may not answer (DSP0274 10.3, table 8)."""
+_CHUNKS = frozenset({R.CHUNK_SEND, R.CHUNK_GET})
+_HEARTBEATS_MISSED = 2
+
+
+@dataclass(slots=True)
+class _Running:
+    """A request whose handler waits for slow work, or whose answer waits to be fetched.
+
+    Attributes:
+        steps: the handler, or None once it is done.
+        job: token of the job it waits for.
+        late_at: when to say ResponseNotReady.
+        token: the token of that ResponseNotReady, None while it was not said.
+        outcome: the answer, once there is one and nobody fetched it.
+    """
+
+    code: RequestCode
+    carrier: Session | None
+    steps: Steps | None
+    job: int
+    late_at: float
+    token: int | None = None
+    outcome: Outcome | None = None
+    in_chunks: ChunkedRequest | None = None
+
+
+class ResponderEndpoint:
+    """One responder on one connection.
+
+    Attributes:
+        connection: its state.
+        device: the device it speaks for; shared with other connections.
+        close_wanted: the connection is of no more use.
+        name: the connection's name in what the device is told.
+    """
+
+    def __init__(self, connection: Connection, device: Device, *, name: str = "") -> None:
+        """An endpoint that waits for GET_VERSION."""
+        self.connection = connection
+        self.device = device
+        self.name = name
+        self.close_wanted = False
+        self._outgoing: list[Frame] = []
+        self._jobs: list[Job] = []
+        self._tokens = itertools.count(1)
+        self._running: _Running | None = None
+        self._incoming: ChunkedRequest | None = None
+        self._large: ChunkedResponse | None = None
+
+    # -- what drivers call ----------------------------------------------------------------------
+
+    def receive(self, frame: Frame, now: float) -> None:
+        """Take a frame; the answer, if there is one now, is outgoing afterwards."""
+        if frame.kind is FrameKind.MESSAGE:
+            self._request(frame.body, None, now)
+        else:
+            self._record(frame.body, now)
+
+    def connection_lost(self, error: TransportError) -> None:
+        """Drop every session and whatever was under way."""
+        self._abandon()
+        self.connection.reset(f"connection lost: {error}")
+
+    def on_time(self, now: float) -> None:
+        """Say ResponseNotReady for what is late; end sessions without heartbeat."""
+        running = self._running
+        if running is not None and running.token is None and now >= running.late_at:
+            running.token = next(self._tokens) & 0xFF
+            self._send(self._not_ready(running), running.carrier)
+        for session in list(self.connection.sessions.values()):
+            if now >= self._expiry(session):
+                self.connection.end_session(session, "no heartbeat for two periods")
+
+    def next_deadline(self) -> float | None:
+        """The earliest of what `on_time` looks after."""
+        times = [
+            self._expiry(session)
+            for session in self.connection.sessions.values()
+            if session.heartbeat_period and session.established
+        ]
+        if self._running is not None and self._running.token is None:
+            times.append(self._running.late_at)
+        return min(times, default=None)
+
+    def outgoing(self) -> list[Frame]:
+        """Frames to send now."""
+        frames, self._outgoing = self._outgoing, []
+        return frames
+
+    def work(self) -> list[Job]:
+        """Jobs to start now."""
+        jobs, self._jobs = self._jobs, []
+        return jobs
+
+    def complete(self, token: int, outcome: Any | BaseException, now: float) -> None:
+        """A handler's job is done; that of an abandoned request is ignored."""
+        running = self._running
+        if running is None or running.job != token or running.steps is None:
+            return
+        try:
+            if isinstance(outcome, BaseException):
+                step = running.steps.throw(outcome)
+            else:
+                step = running.steps.send(outcome)
+        except StopIteration as stop:
+            self._finished(running, stop.value, now)
+        except Exception as error:  # noqa: BLE001  # a handler's failure is the peer's ERROR, never ours
+            self._finished(running, Outcome(self._error_for(error, running.carrier)), now)
+        else:
+            running.job = self._start_job(step)
+
+    def _expiry(self, session: Session) -> float:
+        if not session.heartbeat_period or not session.established:
+            return float("inf")
+        return session.last_traffic + _HEARTBEATS_MISSED * session.heartbeat_period
+
+    # -- records --------------------------------------------------------------------------------
+
+    def _record(self, record: bytes, now: float) -> None:
+        connection = self.connection
+        session: Session | None = None
+        try:
+            session = connection.sessions.get(record_session_id(record))
+            if session is None:
+                raise AuthenticationError("record", "no session has this Session ID")
+            content = session.receiver.message(record)
+        except SpdmError as error:
+            # Any record that fails ends its session (DSP0277; DSP0274 11.1). The peer is told
+            # in the clear: the keys that would protect the answer are gone.
+            if session is not None:
+                connection.end_session(session, str(error))
+            self._send(self._error(ErrorCode.DECRYPT_ERROR), None)
+            return
+        session.sender.profile = session.receiver.profile
+        session.last_traffic = now
+        if isinstance(content, ApplicationData):
+            self._application_data(session, content)
+        else:
+            self._request(content, session, now)
+
+    def _application_data(self, session: Session, content: ApplicationData) -> None:
+        if not session.established:
+            self.connection.end_session(session, "application data in the handshake")
+            self._send(self._error(ErrorCode.UNEXPECTED_REQUEST), None)
+            return
+        try:
+            answer = self.device.application_data(content.data, self._peer(session))
+        except Exception as error:  # noqa: BLE001  # a device's failure is the peer's ERROR, never ours
+            self._send(self._error_for(error, session), session)
+            return
+        if answer is not None:
+            plaintext = wrap_application(session.sender.profile, answer, content.message_type)
+            self._outgoing.append(Frame(FrameKind.SECURED, session.sender.seal(plaintext)))
+
+    # -- requests -------------------------------------------------------------------------------
+
+    def _request(self, raw: bytes, carrier: Session | None, now: float) -> None:
+        """Answer one whole request that came in `carrier` (None: in the clear)."""
+        try:
+            code = self._recognised(raw)
+            if code == R.GET_VERSION:
+                if carrier is None:
+                    self._abandon()
+            elif self._resumed(code, raw, carrier, now):
+                return
+            if code == R.CHUNK_SEND:
+                self._chunk_received(raw, carrier, now)
+                return
+            if code == R.CHUNK_GET:
+                self._send(self._next_chunk(raw, carrier), carrier)
+                return
+            self._begin(code, raw, carrier, now, None)
+        except Exception as error:  # noqa: BLE001  # whatever happens, the peer gets an ERROR
+            self._send(self._error_for(error, carrier), carrier)
+            self._after_refusal(error, carrier)
+
+    def _recognised(self, raw: bytes) -> RequestCode:
+        """The request's code, when its version byte is the right one for it."""
+        if len(raw) < 4:
+            raise ProtocolViolation("shorter than an SPDM header")
+        version, number = raw[0], raw[1]
+        try:
+            code = RequestCode(number)
+        except ValueError:
+            raise ProtocolViolation(
+                f"request code 0x{number:02x} does not exist",
+                error_code=ErrorCode.UNSUPPORTED_REQUEST,
+                error_data=number,
+            ) from None
+        connection = self.connection
+        if code == R.GET_VERSION:
+            right = version == V10
+        elif connection.phase is Phase.VERSION:
+            # The first request after VERSION fixes the version (DSP0274 10.4).
+            right = version in connection.settings.versions
+        else:
+            right = version == connection.version
+        if not right:
+            raise ProtocolViolation(
+                f"version byte 0x{version:02x}", error_code=ErrorCode.VERSION_MISMATCH
+            )
+        return code
+
+    def _resumed(
+        self, code: RequestCode, raw: bytes, carrier: Session | None, now: float
+    ) -> bool:
+        """Deal with what is already under way; True when the request is answered by that."""
+        running = self._running
+        if code == R.RESPOND_IF_READY:
+            self._respond_if_ready(running, raw, carrier, now)
+            return True
+        if running is not None and running.steps is not None:
+            self._send(self._error(ErrorCode.BUSY), carrier)
+            return True
+        # A finished answer that nobody fetched gives way to the next request.
+        self._running = None
+        transfer = self._incoming or self._large
+        if transfer is not None and code not in _CHUNKS:
+            self._incoming = self._large = None
+            raise ProtocolViolation(
+                "another request in the middle of a large message",
+                error_code=ErrorCode.UNEXPECTED_REQUEST,
+            )
+        return False
+
+    def _begin(
+        self,
+        code: RequestCode,
+        raw: bytes,
+        carrier: Session | None,
+        now: float,
+        in_chunks: ChunkedRequest | None,
+    ) -> None:
+        """Check a whole request and run its handler."""
+        connection = self.connection
+        entry = HANDLERS[code]
+        session = carrier
+        if carrier is None and code in _BELONGS_TO_CLEAR_HANDSHAKE:
+            session = connection.clear_handshake
+        self._check(code, entry, carrier, session)
+        request, consumed = entry.message.parse(
+            raw, for_request(connection.context, None, requester_side=False)
+        )
+        if consumed != len(raw):
+            if any(raw[consumed:]):
+                raise ProtocolViolation(f"{len(raw) - consumed} bytes follow {code.name}")
+            raw = raw[:consumed]
+        self._reset_transcripts(code, carrier)
+        call = Call(
+            connection=connection,
+            session=session,
+            request=request,
+            raw=raw,
+            context=for_request(connection.context, request, requester_side=False),
+            credentials=self.device.credentials,
+            device=self.device,
+            peer=self._peer(session),
+        )
+        answer = entry.handler(call)
+        if isinstance(answer, Outcome):
+            self._answer(answer, carrier, in_chunks)
+            return
+        running = _Running(code, carrier, answer, 0, float("inf"), in_chunks=in_chunks)
+        try:
+            step = next(answer)
+        except StopIteration as stop:
+            self._answer(stop.value, carrier, in_chunks)
+            return
+        if code not in _NEVER_DELAYED:
+            running.late_at = now + 0.9 * (1 << connection.settings.ct_exponent) * 1e-6
+        running.job = self._start_job(step)
+        self._running = running
+
+    def _check(
+        self, code: RequestCode, entry: Entry, carrier: Session | None, session: Session | None
+    ) -> None:
+        """Capability and state, in this order."""
+        connection = self.connection
+        if connection.phase is Phase.NEGOTIATED and code != R.GET_VERSION:
+            missing = missing_capability(entry, connection)
+            if missing:
+                raise ProtocolViolation(
+                    missing, error_code=ErrorCode.UNSUPPORTED_REQUEST, error_data=code
+                )
+        if carrier is None:
+            version = connection.version
+            verdict: object = in_connection(connection.phase, code, version)
+            if not isinstance(verdict, Refusal) and code == R.FINISH:
+                verdict = (
+                    Refusal(ErrorCode.UNEXPECTED_REQUEST)
+                    if session is None
+                    else in_session(session.phase, code, version)
+                )
+        else:
+            verdict = in_session(carrier.phase, code, connection.version)
+        if isinstance(verdict, Refusal):
+            if verdict.ends_session and session is not None:
+                raise _EndsSession(session, code, verdict)
+            raise ProtocolViolation(
+                f"{code.name} is not legal now", error_code=verdict.error, error_data=verdict.data
+            )
+
+    def _reset_transcripts(self, code: RequestCode, carrier: Session | None) -> None:
+        """Forget what this request does not belong to (DSP0274, M1/M2 and L1/L2)."""
+        connection = self.connection
+        if carrier is not None:
+            if code != R.GET_MEASUREMENTS:
+                carrier.l1l2.reset()
+            return
+        if connection.m1m2 is None or connection.l1l2 is None:
+            return
+        if code not in (R.GET_DIGESTS, R.GET_CERTIFICATE, R.CHALLENGE):
+            connection.m1m2.reset()
+        if code != R.GET_DIGESTS:
+            connection.exchanged_since_vca = True
+        if code != R.GET_MEASUREMENTS:
+            connection.l1l2.reset()
+
+    def _peer(self, session: Session | None) -> Peer:
+        if session is None:
+            return Peer(connection=self.name)
+        proof = session.proof
+        return Peer(
+            session_id=session.session_id,
+            authenticated=session.authenticated_peer,
+            identity=proof.identity,
+            identity_kind=proof.kind,
+            connection=self.name,
+        )
+
+    # -- slow work, RESPOND_IF_READY ------------------------------------------------------------
+
+    def _start_job(self, step: Work) -> int:
+        token = next(self._tokens)
+        self._jobs.append(Job(token, step.call))
+        return token
+
+    def _finished(self, running: _Running, outcome: Outcome, now: float) -> None:  # noqa: ARG002  # same shape as its callers
+        running.steps = None
+        if running.token is None:
+            self._running = None
+            self._answer(outcome, running.carrier, running.in_chunks)
+        else:
+            running.outcome = outcome
+
+    def _respond_if_ready(
+        self, running: _Running | None, raw: bytes, carrier: Session | None, now: float  # noqa: ARG002  # same shape as its callers
+    ) -> None:
+        # The token counts only where it was given: this connection, this session, this request.
+        if (
+            running is None
+            or running.token is None
+            or running.carrier is not carrier
+            or raw[2] != running.code
+            or raw[3] != running.token
+        ):
+            raise ProtocolViolation(
+                "nothing waits under this token", error_code=ErrorCode.UNEXPECTED_REQUEST
+            )
+        if running.outcome is None:
+            self._send(self._not_ready(running), carrier)
+            return
+        self._running = None
+        self._answer(running.outcome, carrier, None)
+
+    def _not_ready(self, running: _Running) -> bytes:
+        exponent = max(self.connection.settings.ct_exponent - 3, 1)
+        extended = bytes((exponent, running.code, running.token or 0, 64))
+        return self._error(ErrorCode.RESPONSE_NOT_READY, extended=extended)
+
+    def _abandon(self) -> None:
+        """GET_VERSION or the end of the connection: whatever was under way is over."""
+        if self._running is not None and self._running.steps is not None:
+            self._running.steps.close()
+        self._running = self._incoming = self._large = None
+
+    # -- answers --------------------------------------------------------------------------------
+
+    def _answer(
+        self, outcome: Outcome, carrier: Session | None, in_chunks: ChunkedRequest | None
+    ) -> None:
+        """Send a response whole, in chunks, or inside the last CHUNK_SEND_ACK."""
+        connection = self.connection
+        limit = min(connection.peer.data_transfer_size, connection.settings.transmit_size)
+        response = outcome.response
+        if in_chunks is not None:
+            acknowledged = in_chunks.acknowledge(response, connection.context)
+            if len(acknowledged) <= limit:
+                response = acknowledged
+        if len(response) > limit and connection.version >= V12:
+            response = self._too_large(response, carrier)
+        self._send(response, carrier)
+        if outcome.then is not None:
+            outcome.then()
+
+    def _too_large(self, response: bytes, carrier: Session | None) -> bytes:
+        """Keep a large response for CHUNK_GET, or refuse it (DSP0274 10.24.2)."""
+        connection = self.connection
+        chunks = connection.chunks_negotiated
+        if not chunks or len(response) > connection.peer.max_message_size:
+            size = len(response).to_bytes(4, "little")
+            return self._error(ErrorCode.RESPONSE_TOO_LARGE, extended=size)
+        self._large = ChunkedResponse(connection.next_handle(), response, carrier)
+        return self._error(ErrorCode.LARGE_RESPONSE, extended=bytes((self._large.handle,)))
+
+    def _next_chunk(self, raw: bytes, carrier: Session | None) -> bytes:
+        connection = self.connection
+        self._check(R.CHUNK_GET, HANDLERS[R.CHUNK_GET], carrier, carrier)
+        large = self._large
+        if large is None or large.carrier is not carrier:
+            raise ProtocolViolation(
+                "no large response waits", error_code=ErrorCode.UNEXPECTED_REQUEST
+            )
+        limit = min(connection.peer.data_transfer_size, connection.settings.transmit_size)
+        response = large.next(raw, connection.context, limit)
+        if large.complete:
+            self._large = None
+        return response
+
+    def _chunk_received(self, raw: bytes, carrier: Session | None, now: float) -> None:
+        connection = self.connection
+        self._check(R.CHUNK_SEND, HANDLERS[R.CHUNK_SEND], carrier, carrier)
+        transfer = self._incoming or ChunkedRequest(carrier)
+        self._incoming = None
+        acknowledgement = transfer.take(raw, carrier, connection)
+        if not transfer.complete:
+            self._incoming = transfer
+            self._send(acknowledgement, carrier)
+            return
+        message = transfer.message()
+        try:
+            code = self._recognised(message)
+            if code in _CHUNKS or code in _NEVER_DELAYED:
+                raise ProtocolViolation(
+                    f"{code.name} may not travel in chunks", error_code=ErrorCode.UNEXPECTED_REQUEST
+                )
+            self._begin(code, message, carrier, now, transfer)
+        except Exception as error:  # noqa: BLE001  # the ERROR travels in the acknowledgement
+            self._answer(Outcome(self._error_for(error, carrier)), carrier, transfer)
+            self._after_refusal(error, carrier)
+
+    def _send(self, message: bytes, carrier: Session | None) -> None:
+        if carrier is None:
+            self._outgoing.append(Frame(FrameKind.MESSAGE, message))
+            return
+        if not carrier.alive:
+            # The session ended while its request was answered: its keys cannot protect this.
+            self._outgoing.append(Frame(FrameKind.MESSAGE, self._error(ErrorCode.DECRYPT_ERROR)))
+            return
+        try:
+            record = carrier.sender.message(message)
+        except SpdmError as error:
+            self.connection.end_session(carrier, str(error))
+            record = b""
+        if record:
+            self._outgoing.append(Frame(FrameKind.SECURED, record))
+        else:
+            self._outgoing.append(Frame(FrameKind.MESSAGE, self._error(ErrorCode.DECRYPT_ERROR)))
+
+    # -- errors ---------------------------------------------------------------------------------
+
+    def _error(self, code: int, data: int = 0, extended: bytes = b"") -> bytes:
+        return Error(error_code=code, error_data=data, extended=extended).encode(
+            for_request(self.connection.context, None, requester_side=False)
+        )
+
+    def _error_for(self, error: Exception, carrier: Session | None) -> bytes:  # noqa: ARG002  # same shape as its callers
+        """The ERROR that tells the peer what went wrong, and no more than that."""
+        if isinstance(error, ProtocolViolation):
+            return self._error(error.error_code, error.error_data, error.extended)
+        if isinstance(error, DecodeError):
+            return self._error(ErrorCode.INVALID_REQUEST)
+        if isinstance(error, AuthenticationError):
+            return self._error(ErrorCode.DECRYPT_ERROR)
+        return self._error(ErrorCode.UNSPECIFIED)
+
+    def _after_refusal(self, error: Exception, carrier: Session | None) -> None:
+        connection = self.connection
+        if isinstance(error, _EndsSession):
+            connection.end_session(error.session, str(error))
+        elif carrier is not None:
+            carrier.l1l2.reset()
+        elif connection.l1l2 is not None:
+            connection.l1l2.reset()
+
+    @property
+    def credentials(self) -> Credentials:
+        """Our slots and signers, as they are now."""
+        return self.device.credentials
+
+
+class _EndsSession(ProtocolViolation):
+    """A request so far out of order that its session is over."""
+
+    def __init__(self, session: Session, code: RequestCode, refusal: Refusal) -> None:
+        super().__init__(
+            f"{code.name} ended the session in its handshake",
+            error_code=refusal.error,
+            error_data=refusal.data,
+        )
+        self.session = session

@@ -1,0 +1,276 @@
+"""One secure session: its keys, its records, its transcript, its life (DSP0274 clause 11).
+
+What a session is, its kind, version and algorithms, is fixed when it begins. Keys come from the
+schedule in step with the transcript; every way out of a session leads through `destroy`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spdmkit.crypto.keyschedule import DirectionSecret, KeySchedule
+from spdmkit.errors import ProtocolViolation
+from spdmkit.protocol.events import KeyLogged, KeysUpdated, SessionEstablished
+from spdmkit.protocol.records import RecordProfile, RecordReceiver, RecordSender
+from spdmkit.protocol.states import Refusal, SessionPhase, in_session
+from spdmkit.protocol.transcript import Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spdmkit.messages import RequestCode
+    from spdmkit.protocol.connection import Connection
+
+__all__ = ["MutualAuth", "PeerProof", "Session", "SessionKind"]
+
+
+class SessionKind(enum.Enum):
+    """How a session's secret came about; never changes."""
+
+    KEY_EXCHANGE = "key-exchange"
+    PSK = "psk"
+
+
+class MutualAuth(enum.IntFlag):
+    """MutAuthRequested of KEY_EXCHANGE_RSP (DSP0274 10.16); at most one bit."""
+
+    NONE = 0
+    WITHOUT_ENCAPSULATION = 1 << 0
+    ENCAPSULATED = 1 << 1
+    GET_DIGESTS = 1 << 2
+
+
+@dataclass(frozen=True, slots=True)
+class PeerProof:
+    """What the other side of a session proved.
+
+    Attributes:
+        kind: "certificate", "public-key", "psk", or empty when it proved nothing.
+        identity: the verified identity, or the PSK hint as text.
+    """
+
+    kind: str = ""
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRandoms:
+    """The two random values that name a session in a key log."""
+
+    request: bytes
+    response: bytes
+
+
+class Session:
+    """A session at either end.
+
+    Attributes:
+        session_id: 32 bits, the requester's half low.
+        kind: by key exchange or by pre-shared key.
+        phase: handshake, established or ended.
+        clear_handshake: its handshake messages travel outside of it.
+        transcript: TH, from VCA on; dropped once the session is established.
+        l1l2: what MEASUREMENTS in this session will sign.
+        mutual: which mutual authentication was asked for.
+        proof: what the peer proved.
+        heartbeat_period: seconds, 0 for none.
+        last_traffic: when an authentic record last came or went, monotonic seconds.
+        policy: SessionPolicy as the requester sent it.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_request_secret",
+        "_response_secret",
+        "_schedule",
+        "clear_handshake",
+        "encapsulated_digests",
+        "heartbeat_period",
+        "kind",
+        "l1l2",
+        "last_traffic",
+        "limit",
+        "local_slot",
+        "mutual",
+        "peer_chain_digest",
+        "phase",
+        "policy",
+        "proof",
+        "randoms",
+        "receiver",
+        "sender",
+        "session_id",
+        "subscriptions",
+        "transcript",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        session_id: int,
+        kind: SessionKind,
+        *,
+        transcript: Transcript,
+        randoms: SessionRandoms,
+        clear_handshake: bool = False,
+        profile: RecordProfile | None = None,
+    ) -> None:
+        """A session in its handshake; keys come with `start_handshake`."""
+        selection = connection.algorithms
+        if selection.aead is None:
+            raise ProtocolViolation("no AEAD was negotiated, so there are no sessions")
+        self._connection = connection
+        self.session_id = session_id
+        self.kind = kind
+        self.phase = (
+            SessionPhase.HANDSHAKE_KEY_EXCHANGE
+            if kind is SessionKind.KEY_EXCHANGE
+            else SessionPhase.HANDSHAKE_PSK
+        )
+        self.clear_handshake = clear_handshake
+        self.transcript: Transcript | None = transcript
+        self.randoms = randoms
+        self.l1l2 = connection.measurement_transcript()
+        self.mutual = MutualAuth.NONE
+        self.proof = PeerProof()
+        self.heartbeat_period = 0
+        self.last_traffic = connection.clock()
+        self.policy = 0
+        self.limit = 1 << 64
+        self.local_slot: int | None = None
+        self.peer_chain_digest = b""
+        self.encapsulated_digests = b""
+        self.subscriptions: tuple[object, ...] = ()
+        profile = profile or connection.record_profile
+        encrypt = connection.encrypts_records
+        self.sender = RecordSender(
+            selection.aead, session_id, profile, encrypt=encrypt, random=connection.random
+        )
+        self.receiver = RecordReceiver(selection.aead, session_id, profile, encrypt=encrypt)
+        self._schedule = KeySchedule(connection.version, selection.base_hash, selection.aead)
+        self._request_secret: DirectionSecret | None = None
+        self._response_secret: DirectionSecret | None = None
+
+    # -- keys -----------------------------------------------------------------------------------
+
+    def start_handshake(self, secret: bytes, *, th1: bytes) -> None:
+        """Derive the handshake keys from the shared secret or PSK (DSP0274 12.2, 12.3)."""
+        request, response = self._schedule.start_handshake(
+            secret, th1, psk=self.kind is SessionKind.PSK
+        )
+        self._log("REQUEST_HANDSHAKE_SECRET", request)
+        self._log("RESPONSE_HANDSHAKE_SECRET", response)
+        self._use(request, response)
+
+    def start_application(self, *, th2: bytes) -> None:
+        """Switch both directions to the application keys (DSP0274 12.4); the handshake is over."""
+        request, response = self._schedule.start_application(th2)
+        self._log("REQUEST_DATA_SECRET", request)
+        self._log("RESPONSE_DATA_SECRET", response)
+        self._use(request, response)
+        self.transcript = None
+        self.phase = SessionPhase.ESTABLISHED
+        self.last_traffic = self._connection.clock()
+        self._connection.events(
+            SessionEstablished(self.session_id, self.kind.value, mutual=self.authenticated_peer)
+        )
+
+    def finished(self, *, requester: bool, digest: bytes) -> bytes:
+        """The verify data of one side: an HMAC over a transcript's digest (DSP0274 12.6)."""
+        secret = self._request_secret if requester else self._response_secret
+        if secret is None:
+            raise ProtocolViolation("the session is over: its keys are gone")
+        return secret.finished(digest)
+
+    def update_sending(self) -> None:
+        """New keys for what we send, at once (KEY_UPDATE)."""
+        secret = self._updated(own=True)
+        self.sender.rekey(*secret.key_and_iv(), self.limit)
+
+    def announce_receiving(self) -> None:
+        """New keys for what we receive, beside the old until the peer is seen to use them."""
+        secret = self._updated(own=False)
+        self.receiver.announce(*secret.key_and_iv(), self.limit)
+
+    def switch_receiving(self) -> None:
+        """New keys for what we receive, and only those."""
+        secret = self._updated(own=False)
+        self.receiver.rekey(*secret.key_and_iv(), self.limit)
+
+    def _updated(self, *, own: bool) -> DirectionSecret:
+        requests = own is self._connection.is_requester
+        old = self._request_secret if requests else self._response_secret
+        if old is None:
+            raise ProtocolViolation("the session is over: its keys are gone")
+        new = old.updated()
+        old.wipe()
+        if requests:
+            self._request_secret = new
+        else:
+            self._response_secret = new
+        direction = "request" if requests else "response"
+        self._log(f"{direction.upper()}_DATA_SECRET", new)
+        self._connection.events(KeysUpdated(self.session_id, direction))
+        return new
+
+    def _use(self, request: DirectionSecret, response: DirectionSecret) -> None:
+        for old in (self._request_secret, self._response_secret):
+            if old is not None:
+                old.wipe()
+        self._request_secret, self._response_secret = request, response
+        ours, theirs = (
+            (request, response) if self._connection.is_requester else (response, request)
+        )
+        self.sender.rekey(*ours.key_and_iv(), self.limit)
+        self.receiver.rekey(*theirs.key_and_iv(), self.limit)
+
+    def _log(self, label: str, secret: DirectionSecret) -> None:
+        if self._connection.log_keys:
+            self._connection.events(
+                KeyLogged(label, self.randoms.request, self.randoms.response, secret.reveal())
+            )
+
+    # -- life -----------------------------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """True until the session ended."""
+        return self.phase is not SessionPhase.ENDED
+
+    @property
+    def established(self) -> bool:
+        """True in the application phase."""
+        return self.phase is SessionPhase.ESTABLISHED
+
+    @property
+    def authenticated_peer(self) -> bool:
+        """True when the peer proved who it is in this session."""
+        return bool(self.proof.kind)
+
+    def permits(self, code: RequestCode) -> SessionPhase | Refusal:
+        """The phase that `code` leads to, or how it is refused (the table of `states`)."""
+        return in_session(self.phase, code, self._connection.version)
+
+    def handshake_transcript(self) -> Transcript:
+        """TH while the handshake lasts.
+
+        Raises:
+            ProtocolViolation: the handshake is over.
+        """
+        if self.transcript is None:
+            raise ProtocolViolation("the handshake of this session is over", error_code=0x04)
+        return self.transcript
+
+    def destroy(self) -> None:
+        """Overwrite and drop every secret; nothing can be sent or received any more."""
+        self.phase = SessionPhase.ENDED
+        self.sender.drop()
+        self.receiver.drop()
+        for secret in (self._request_secret, self._response_secret):
+            if secret is not None:
+                secret.wipe()
+        self._request_secret = self._response_secret = None
+        self._schedule.wipe()
+        self.transcript = None

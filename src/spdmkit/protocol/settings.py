@@ -1,0 +1,145 @@
+"""What an endpoint is willing to do: versions, capabilities, algorithms, sizes, patience.
+
+One immutable object per endpoint configuration, shared by all its connections. The three sizes
+that implementations keep mixing up have three names here:
+
+- `data_transfer_size`: the largest single SPDM message we can *receive* in one transport message,
+- `transmit_size`: the largest that we can *send* in one,
+- `max_message_size`: the largest SPDM message we can receive at all, in chunks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from spdmkit.crypto import registry
+from spdmkit.errors import ConfigurationError
+from spdmkit.messages import V10, V11, V12, V13, V14
+from spdmkit.protocol.deadlines import Timing
+
+__all__ = ["ALL_VERSIONS", "AlgorithmSet", "Settings", "MIN_DATA_TRANSFER_SIZE"]
+
+ALL_VERSIONS = (V14, V13, V12, V11, V10)
+"""Newest first."""
+MIN_DATA_TRANSFER_SIZE = 42
+"""DSP0274 10.4, MinDataTransferSize."""
+MAX_TCP_MESSAGE = 0xFFFF - 30
+"""The largest message that fits a DSP0287 frame in either dialect, in a session too."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlgorithmSet:
+    """Algorithms an endpoint allows, as the bit masks of NEGOTIATE_ALGORITHMS (DSP0274 10.5).
+
+    Attributes:
+        base_asym: signatures of the responder.
+        pqc_asym: post-quantum signatures of the responder (1.4).
+        req_base_asym: signatures of the requester, for mutual authentication.
+        req_pqc_asym: the same, post-quantum (1.4).
+        measurement_hash: MeasurementHashAlgo; only the responder chooses it.
+        opaque_formats: OtherParams bits 3:0.
+    """
+
+    base_hash: int
+    base_asym: int
+    pqc_asym: int = 0
+    dhe: int = 0
+    kem: int = 0
+    aead: int = 0
+    req_base_asym: int = 0
+    req_pqc_asym: int = 0
+    measurement_hash: int = 0
+    opaque_formats: int = 0b10
+    key_schedule: int = 1
+    measurement_specification: int = 1
+    mel_specification: int = 1
+
+    @classmethod
+    def available(cls) -> AlgorithmSet:
+        """Everything that the libraries installed here provide."""
+        usable = {
+            "base_hash": registry.BASE_HASH,
+            "base_asym": registry.BASE_ASYM,
+            "pqc_asym": registry.PQC_ASYM,
+            "dhe": registry.DHE,
+            "kem": registry.KEM,
+            "aead": registry.AEAD,
+            "measurement_hash": registry.MEASUREMENT_HASH,
+        }
+        masks = {name: table.usable_mask(V14) for name, table in usable.items()}
+        return cls(
+            **masks, req_base_asym=masks["base_asym"], req_pqc_asym=masks["pqc_asym"]
+        )
+
+    def narrowed(self, **masks: int) -> AlgorithmSet:
+        """This set with some masks cut down to what is also in `masks`.
+
+        Raises:
+            ConfigurationError: nothing is left of a mask.
+        """
+        cut: dict[str, Any] = {}
+        for name, mask in masks.items():
+            cut[name] = getattr(self, name) & mask
+            if mask and not cut[name]:
+                raise ConfigurationError(f"none of the {name} algorithms asked for is available")
+        return replace(self, **cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One endpoint's configuration.
+
+    Attributes:
+        versions: SPDM versions allowed, as version bytes; the floor is 1.2 unless said otherwise.
+        capabilities: Flags as announced (bits of the role's own table).
+        extended_capabilities: ExtFlags of 1.4.
+        algorithms: what may be negotiated.
+        data_transfer_size: announced DataTransferSize, bytes.
+        transmit_size: our own limit for one outgoing message, bytes.
+        max_message_size: announced MaxSPDMmsgSize, bytes.
+        ct_exponent: our CTExponent.
+        timing: how long a requester waits; `ct_exponent` in it is replaced by the peer's.
+        busy_tries: how often a requester asks again after Busy.
+        heartbeat_period: seconds a responder demands, 0 for none.
+        max_sessions: sessions per connection.
+        multi_key: ask for several keys per connection (1.3).
+        secured_versions: DSP0277 versions offered or accepted, as in the opaque data.
+        aead_limit_exponent: our AEAD limit is 2 to this many records per key (DSP0277 1.3).
+        cache_negotiated_state: keep and offer negotiated state across connections (CACHE_CAP).
+        keep_messages: keep the signed conversation, for evidence.
+        random_session_half: take our half of a session id from the random source.
+    """
+
+    versions: tuple[int, ...] = (V14, V13, V12)
+    capabilities: int = 0
+    extended_capabilities: int = 0
+    algorithms: AlgorithmSet = field(default_factory=AlgorithmSet.available)
+    data_transfer_size: int = 0xFF00
+    transmit_size: int = MAX_TCP_MESSAGE
+    max_message_size: int = 0x10_0000
+    ct_exponent: int = 20
+    timing: Timing = field(default_factory=Timing)
+    busy_tries: int = 8
+    heartbeat_period: int = 0
+    max_sessions: int = 4
+    multi_key: bool = False
+    secured_versions: tuple[int, ...] = (0x1300, 0x1200, 0x1100, 0x1000)
+    aead_limit_exponent: int = 64
+    cache_negotiated_state: bool = False
+    keep_messages: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and versions that contradict each other.
+
+        Raises:
+            ConfigurationError: naming what contradicts what.
+        """
+        if not self.versions or any(version not in ALL_VERSIONS for version in self.versions):
+            raise ConfigurationError("versions must be some of 1.0 to 1.4")
+        if self.data_transfer_size < MIN_DATA_TRANSFER_SIZE:
+            raise ConfigurationError("data_transfer_size must be 42 bytes at least")
+        if self.transmit_size < MIN_DATA_TRANSFER_SIZE:
+            raise ConfigurationError("transmit_size must be 42 bytes at least")
+        if self.max_message_size < self.data_transfer_size:
+            raise ConfigurationError("max_message_size must not be less than data_transfer_size")
