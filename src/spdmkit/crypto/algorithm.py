@@ -7,6 +7,7 @@ sides should use is `Table.strongest`: the strongest that both allow, by the ord
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -75,10 +76,11 @@ class Algorithm:
         return self.short
 
 
-A = TypeVar("A", bound=Algorithm)
+# Tables are only read, so a table of signature algorithms is a table of algorithms.
+A_co = TypeVar("A_co", bound=Algorithm, covariant=True)
 
 
-class Table(Generic[A]):
+class Table(Generic[A_co]):
     """The algorithms of one field.
 
     Attributes:
@@ -88,22 +90,22 @@ class Table(Generic[A]):
 
     __slots__ = ("_by_bit", "_by_name", "_strength", "field_name", "known_mask")
 
-    def __init__(self, field_name: str, entries: Iterable[A]) -> None:
+    def __init__(self, field_name: str, entries: Iterable[A_co]) -> None:
         self.field_name = field_name
-        self._by_bit: dict[int, A] = {entry.bit: entry for entry in entries}
-        self._by_name: dict[str, A] = {}
+        self._by_bit: dict[int, A_co] = {entry.bit: entry for entry in entries}
+        self._by_name: dict[str, A_co] = {}
         for entry in self._by_bit.values():
             self._by_name[_fold(entry.name)] = entry
             self._by_name[_fold(entry.short)] = entry
         # sorted() is stable: of two that are equally strong the one declared first wins.
-        self._strength: tuple[A, ...] = tuple(
-            sorted(self._by_bit.values(), key=lambda entry: -entry.security)
+        self._strength: tuple[A_co, ...] = tuple(
+            sorted(self._by_bit.values(), key=operator.attrgetter("security"), reverse=True)
         )
         self.known_mask: int = self.mask(self._by_bit.values())
 
-    def __iter__(self) -> Iterator[A]:
+    def __iter__(self) -> Iterator[A_co]:
         """Entries in the order of their bits."""
-        return iter(sorted(self._by_bit.values(), key=lambda entry: entry.bit))
+        return iter(sorted(self._by_bit.values(), key=operator.attrgetter("bit")))
 
     def __len__(self) -> int:
         return len(self._by_bit)
@@ -112,11 +114,11 @@ class Table(Generic[A]):
         return f"<Table {self.field_name}>"
 
     @property
-    def by_strength(self) -> tuple[A, ...]:
+    def by_strength(self) -> tuple[A_co, ...]:
         """Entries from strongest to weakest; the registry says what decides between equals."""
         return self._strength
 
-    def by_bit(self, bit: int) -> A:
+    def by_bit(self, bit: int) -> A_co:
         """The entry at a bit.
 
         Raises:
@@ -129,8 +131,8 @@ class Table(Generic[A]):
                 f"{self.field_name} bit {bit}", hint="SPDM 1.0 to 1.4 reserve this bit"
             ) from None
 
-    def by_name(self, name: str) -> A:
-        """The entry with a name: DSP0274's or the short one; case, "-" and "_" do not matter.
+    def by_name(self, name: str) -> A_co:
+        """The entry with a name: DSP0274's or the short one; case, "-", "_" and blanks do not matter.
 
         Raises:
             ConfigurationError: no entry has that name; the message lists those that exist.
@@ -143,7 +145,7 @@ class Table(Generic[A]):
                 f"{self.field_name} has no algorithm named {name!r}", hint=f"known: {known}"
             ) from None
 
-    def by_mask(self, mask: int) -> A:
+    def by_mask(self, mask: int) -> A_co:
         """The entry of a mask with exactly one bit, as a selection carries it.
 
         Raises:
@@ -155,7 +157,7 @@ class Table(Generic[A]):
             raise ProtocolViolation(f"{self.field_name} selects {count} (0x{mask:x})")
         return self.by_bit(mask.bit_length() - 1)
 
-    def selected(self, mask: int) -> A | None:
+    def selected(self, mask: int) -> A_co | None:
         """As `by_mask`, with None for a selection of nothing (0).
 
         Raises:
@@ -164,7 +166,7 @@ class Table(Generic[A]):
         """
         return None if mask == 0 else self.by_mask(mask)
 
-    def in_mask(self, mask: int) -> tuple[A, ...]:
+    def in_mask(self, mask: int) -> tuple[A_co, ...]:
         """The entries whose bits are set, strongest first; reserved bits are passed over."""
         return tuple(entry for entry in self._strength if mask & entry.mask)
 
@@ -176,7 +178,7 @@ class Table(Generic[A]):
             mask |= entry.mask
         return mask
 
-    def usable(self, version: int) -> tuple[A, ...]:
+    def usable(self, version: int) -> tuple[A_co, ...]:
         """Entries that are available here and exist in an SPDM version, strongest first."""
         return tuple(e for e in self._strength if e.since <= version and e.available)
 
@@ -184,7 +186,7 @@ class Table(Generic[A]):
         """`usable` as a field."""
         return self.mask(self.usable(version))
 
-    def strongest(self, *masks: int) -> A | None:
+    def strongest(self, *masks: int) -> A_co | None:
         """The strongest entry that every mask names, or None when they have none in common.
 
         Availability is not looked at: our own mask holds only what we can do.
@@ -196,4 +198,4 @@ class Table(Generic[A]):
 
 
 def _fold(name: str) -> str:
-    return name.lower().replace("_", "-").replace(" ", "-")
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")

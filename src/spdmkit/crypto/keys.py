@@ -23,12 +23,13 @@ from spdmkit.crypto import pkcs8, rawkeys
 from spdmkit.crypto.hashes import Octets
 from spdmkit.crypto.rawkeys import RawPrivate, RawPublic
 from spdmkit.crypto.registry import BASE_ASYM, PQC_ASYM, SignatureAlgorithm, signature_algorithm
+from spdmkit.crypto.signing import LocalSigner, Signer
 from spdmkit.errors import ConfigurationError, DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PrivateKey", "PublicKey"]
+__all__ = ["LocalSigner", "PrivateKey", "PublicKey", "Signer"]
 
 PycaPublic: TypeAlias = (
     rsa.RSAPublicKey

@@ -171,7 +171,6 @@ def slh_dsa_module(key_type: str) -> ModuleType:
         UnsupportedAlgorithm: pqcrypto is not there.
     """
     PQC_ASYM.by_name(key_type).require()
-    PQCRYPTO.load("sign")  # makes the modules of the sets
     return PQCRYPTO.load("sign." + key_type.replace("-", "_"))
 
 

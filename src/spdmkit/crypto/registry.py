@@ -328,11 +328,11 @@ class Kem(Algorithm):
 
         return exchange.generate_kem(self)
 
-    def encapsulate(self, encapsulation_key: Octets) -> tuple[bytes, bytearray]:
+    def encapsulate(self, encapsulation_key: Octets) -> tuple[bytes, bytes]:
         """Make a secret for the holder of a decapsulation key (Responder).
 
         Returns:
-            The ciphertext to send, and K in a buffer that may be wiped.
+            The ciphertext to send, and K.
 
         Raises:
             ProtocolViolation: the key has the wrong length or fails FIPS 203's input check.
