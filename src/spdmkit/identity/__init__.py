@@ -1,0 +1,45 @@
+"""Certificates and trust: SPDM certificate chains, trust anchors, claims, issuing.
+
+The only package that imports `cryptography.x509`.
+"""
+
+from spdmkit.identity.anchors import Purpose, TrustAnchors
+from spdmkit.identity.certificate import Certificate
+from spdmkit.identity.chain import CertificateChain, load_certificates, order_certificates
+from spdmkit.identity.claims import DeviceName, Identity, IdentityExpectation
+from spdmkit.identity.dice import Fwid, TcbInfo, read_tcb_infos
+from spdmkit.identity.models import CertificateModel
+from spdmkit.identity.policy import ChainPolicy, KeyPurposeRule, TimePolicy
+from spdmkit.identity.public_key import TrustedPublicKey
+from spdmkit.identity.revocation import RevocationData
+from spdmkit.identity.steps import ChainError, Outcome, Step
+from spdmkit.identity.text import safe_text
+from spdmkit.identity.verify import ChainCache, VerifiedChain, verify_chain
+
+__all__ = [
+    "Certificate",
+    "CertificateChain",
+    "CertificateModel",
+    "ChainCache",
+    "ChainError",
+    "ChainPolicy",
+    "DeviceName",
+    "Fwid",
+    "Identity",
+    "IdentityExpectation",
+    "KeyPurposeRule",
+    "Outcome",
+    "Purpose",
+    "RevocationData",
+    "Step",
+    "TcbInfo",
+    "TimePolicy",
+    "TrustAnchors",
+    "TrustedPublicKey",
+    "VerifiedChain",
+    "load_certificates",
+    "order_certificates",
+    "read_tcb_infos",
+    "safe_text",
+    "verify_chain",
+]

@@ -1,0 +1,37 @@
+"""Text that came from a peer, made safe to show.
+
+A certificate may name its subject with line breaks, terminal escapes or right-to-left marks. What
+reports and errors show goes through `safe_text`; comparisons use the text as it came.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["safe_text"]
+
+_LONGEST: Final = 512
+
+
+def safe_text(text: str, *, longest: int = _LONGEST) -> str:
+    r"""`text` with everything unprintable, and the backslash, written as an escape.
+
+    Args:
+        text: what the peer said.
+        longest: characters of it that are kept; a longer text ends in "...".
+    """
+    shown = text[:longest]
+    escaped = "".join(
+        character if character.isprintable() and character != "\\" else _escape(character)
+        for character in shown
+    )
+    return escaped if len(text) <= longest else escaped + "..."
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if character == "\\":
+        return "\\\\"
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
