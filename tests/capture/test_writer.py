@@ -135,8 +135,11 @@ def test_a_file_that_cannot_be_written_is_a_configuration_error(tmp_path: Path) 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
 def test_a_full_disk_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigurationError, match="No space left"):
-        CaptureWriter("/dev/full").tcp(("127.0.0.1", 1), ("127.0.0.1", 2), initiator=True)
+    with (
+        CaptureWriter("/dev/full") as writer,
+        pytest.raises(ConfigurationError, match="No space left"),
+    ):
+        writer.tcp(("127.0.0.1", 1), ("127.0.0.1", 2), initiator=True)
 
 
 @needs_tshark

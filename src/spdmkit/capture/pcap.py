@@ -76,7 +76,7 @@ class PcapWriter:
 
     def __init__(self, stream: BinaryIO, link_type: int) -> None:
         """Write the file header; every packet must then be of `link_type`."""
-        self._stream = stream
+        self.stream = stream
         self.link_type = link_type
         header = struct.pack("<" + _FILE_HEADER, 2, 4, 0, 0, MAX_PACKET, link_type)
         stream.write(b"\xd4\xc3\xb2\xa1" + header)
@@ -87,4 +87,4 @@ class PcapWriter:
         head = struct.pack(
             "<" + _RECORD_HEADER, seconds, rest // 1000, len(packet.data), packet.original_length
         )
-        self._stream.write(head + packet.data)
+        self.stream.write(head + packet.data)

@@ -252,7 +252,7 @@ class PcapngWriter:
             stream: where the file goes.
             application: what the file says it was written by.
         """
-        self._stream = stream
+        self.stream = stream
         self._interfaces: dict[int, int] = {}
         body = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
         body += _option(_OPT_SHB_USERAPPL, application.encode()) + bytes(4)
@@ -265,7 +265,7 @@ class PcapngWriter:
             body = struct.pack("<HHI", link_type, 0, 0)
             body += _option(_OPT_IF_NAME, f"spdm{index}".encode())
             body += _option(_OPT_IF_TSRESOL, b"\x09") + bytes(4)
-            self._stream.write(_block(_IDB, body))
+            self.stream.write(_block(_IDB, body))
         return index
 
     def write(self, packet: Packet) -> None:
@@ -282,4 +282,4 @@ class PcapngWriter:
         body = head + data + bytes(-len(data) & 3)
         if packet.direction != Direction.UNKNOWN:
             body += _option(_OPT_EPB_FLAGS, struct.pack("<I", packet.direction)) + bytes(4)
-        self._stream.write(_block(_ENHANCED_PACKET, body))
+        self.stream.write(_block(_ENHANCED_PACKET, body))

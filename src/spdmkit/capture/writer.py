@@ -8,6 +8,7 @@ MCTP packets, DOE objects stay what they are.
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import itertools
 import os
@@ -18,7 +19,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from spdmkit.capture.layers import (
     ACK,
@@ -150,16 +151,16 @@ class CaptureWriter:
         self._clock = clock
         self._lock = threading.Lock()
         self._classic = Path(path).suffix == ".pcap"
+        self._buffer = io.BytesIO()
         self._writer: PcapWriter | PcapngWriter | None = None
         try:
-            self._stream: BinaryIO = open(path, "wb")  # noqa: SIM115  # closed by close()
+            self._file = open(path, "wb", buffering=0)  # noqa: SIM115  # closed by close()
         except OSError as error:
             raise ConfigurationError(
                 f"cannot write the capture {path}: {error.strerror}"
             ) from error
         if not self._classic:
-            self._writer = PcapngWriter(self._stream)
-            self._stream.flush()
+            self._writer = PcapngWriter(self._buffer)
 
     def __enter__(self) -> Self:
         return self
@@ -175,7 +176,9 @@ class CaptureWriter:
     def close(self) -> None:
         """Close the file; what is written afterwards is dropped."""
         with self._lock:
-            self._stream.close()
+            if not self._file.closed:
+                self._flush()  # a capture without packets has its header still waiting
+                self._file.close()
 
     def tcp(
         self, local: tuple[str, int], remote: tuple[str, int], *, initiator: bool
@@ -209,19 +212,27 @@ class CaptureWriter:
                 conversation.
         """
         with self._lock:
-            if self._stream.closed:
+            if self._file.closed:
                 return
-            try:
-                for packet in packets:
-                    self._append(packet)
-                self._stream.flush()
-            except OSError as error:
-                raise ConfigurationError(f"cannot write the capture: {error.strerror}") from error
+            for packet in packets:
+                self._append(packet)
+            self._flush()
+
+    def _flush(self) -> None:
+        pending = memoryview(self._buffer.getvalue())
+        self._buffer = io.BytesIO()
+        if self._writer is not None:
+            self._writer.stream = self._buffer
+        try:
+            while pending:
+                pending = pending[self._file.write(pending) :]
+        except OSError as error:
+            raise ConfigurationError(f"cannot write the capture: {error.strerror}") from error
 
     def _append(self, packet: Packet) -> None:
         writer = self._writer
         if writer is None:
-            writer = self._writer = PcapWriter(self._stream, packet.link_type)
+            writer = self._writer = PcapWriter(self._buffer, packet.link_type)
         if isinstance(writer, PcapWriter) and writer.link_type != packet.link_type:
             raise ConfigurationError(
                 "a .pcap file holds one kind of conversation", hint="capture to a .pcapng file"
