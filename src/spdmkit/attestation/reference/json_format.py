@@ -24,7 +24,6 @@ decides; CoRIM carries one.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated
 
 import msgspec
@@ -253,8 +252,3 @@ def _item(entry: ReferenceMeasurement) -> _Measurement:
         entry.required,
         None if condition is None else _Condition(condition.fact, condition.equals),
     )
-
-
-def content_sha256(data: bytes) -> str:
-    """SHA-256 of a file's bytes in lower-case hex, by which stores and reports know it."""
-    return hashlib.sha256(data).hexdigest()

@@ -1,8 +1,8 @@
 """Reference values as one data model, whatever format they came in.
 
 A `Manifest` says, for devices with certain identity claims, which values each measurement block may
-have. It is only data: whether anyone vouches for it is said by the `Reference` around it, which
-carries the signer that was verified when it was read.
+have. It is only data: whether anyone vouches for it is said by the `Reference` around it
+(`loader`), which carries the signer that was verified when it was read.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ __all__ = [
     "Condition",
     "DeviceClaims",
     "Manifest",
-    "Reference",
     "ReferenceMeasurement",
-    "Signer",
     "SvnRule",
 ]
 
@@ -302,41 +300,3 @@ class Manifest:
         if self.not_after is not None and time > self.not_after:
             return "its validity has ended"
         return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """Who vouches for reference values: made by the code that verified the signature, only.
-
-    Attributes:
-        subject: the signer as its certificate names it, or how the configured key is called.
-        spki_sha256: SHA-256 of the signer's public key, lower-case hex.
-        algorithm: signature algorithm ("ES384").
-        anchor: the reference-signer anchor its chain ends in.
-        verified_at: the time its certificates were checked for, seconds since 1970.
-        expiry_ignored: they had ended by then and a rule said to accept that.
-    """
-
-    subject: str
-    spki_sha256: str
-    algorithm: str
-    anchor: str
-    verified_at: int
-    expiry_ignored: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A manifest, where it came from, and who vouches for it.
-
-    Attributes:
-        manifest: the values.
-        source: file name or store entry, for reports.
-        sha256: of the file's bytes, lower-case hex.
-        signer: the verified signer; None when the file is not signed.
-    """
-
-    manifest: Manifest
-    source: str
-    sha256: str
-    signer: Signer | None = None
