@@ -7,7 +7,22 @@ from spdmkit.identity.anchors import Purpose, TrustAnchors
 from spdmkit.identity.certificate import Certificate
 from spdmkit.identity.chain import CertificateChain, load_certificates, order_certificates
 from spdmkit.identity.claims import DeviceName, Identity, IdentityExpectation
+from spdmkit.identity.csr import (
+    Attribute,
+    CertificateRequest,
+    RequesterInfo,
+    build_csr,
+    verify_csr,
+)
 from spdmkit.identity.dice import Fwid, TcbInfo, read_tcb_infos
+from spdmkit.identity.issue import (
+    NO_END,
+    Authority,
+    Issuance,
+    Profile,
+    RevokedCertificate,
+    distinguished_name,
+)
 from spdmkit.identity.models import CertificateModel
 from spdmkit.identity.policy import ChainPolicy, KeyPurposeRule, TimePolicy
 from spdmkit.identity.public_key import TrustedPublicKey
@@ -17,9 +32,13 @@ from spdmkit.identity.text import safe_text
 from spdmkit.identity.verify import ChainCache, VerifiedChain, verify_chain
 
 __all__ = [
+    "NO_END",
+    "Attribute",
+    "Authority",
     "Certificate",
     "CertificateChain",
     "CertificateModel",
+    "CertificateRequest",
     "ChainCache",
     "ChainError",
     "ChainPolicy",
@@ -27,19 +46,26 @@ __all__ = [
     "Fwid",
     "Identity",
     "IdentityExpectation",
+    "Issuance",
     "KeyPurposeRule",
     "Outcome",
+    "Profile",
     "Purpose",
+    "RequesterInfo",
     "RevocationData",
+    "RevokedCertificate",
     "Step",
     "TcbInfo",
     "TimePolicy",
     "TrustAnchors",
     "TrustedPublicKey",
     "VerifiedChain",
+    "build_csr",
+    "distinguished_name",
     "load_certificates",
     "order_certificates",
     "read_tcb_infos",
     "safe_text",
     "verify_chain",
+    "verify_csr",
 ]

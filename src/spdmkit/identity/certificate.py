@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.x509.oid import NameOID
 
 from spdmkit.errors import DecodeError
 from spdmkit.identity import oids
@@ -36,8 +37,11 @@ from spdmkit.identity.text import safe_text
 __all__ = [
     "PYCA_ERRORS",
     "Certificate",
+    "Extended",
     "Spki",
+    "name_text",
     "read_spki",
+    "reading",
 ]
 
 PYCA_ERRORS: Final = (
@@ -54,6 +58,7 @@ PYCA_ERRORS: Final = (
 """What cryptography raises on certificates that are not well formed (found by mutating many)."""
 
 _MAX_DER: Final = 1 << 20
+_ATTRIBUTE_NAMES: Final = {NameOID.SERIAL_NUMBER: "serialNumber", NameOID.TITLE: "title"}
 
 _X = TypeVar("_X", bound=x509.ExtensionType)
 _Extensions: TypeAlias = x509.Extensions
@@ -70,7 +75,101 @@ class _Outline(NamedTuple):
     spki: bytes
 
 
-class Certificate:
+class Extended:
+    """What carries X.509 extensions: a certificate, or a request for one."""
+
+    @property
+    def _parsed_extensions(self) -> _Extensions:
+        raise NotImplementedError
+
+    @cached_property
+    def extensions(self) -> dict[str, bool]:
+        """Dotted object identifier -> whether it is critical."""
+        return {ext.oid.dotted_string: ext.critical for ext in self._parsed_extensions}
+
+    def extension_value(self, oid: str) -> bytes | None:
+        """DER of an extension that cryptography has no class for (SPDM's, DICE's), or None."""
+        for extension in self._parsed_extensions:
+            if extension.oid.dotted_string == oid:
+                with reading("extensions"):
+                    value: bytes = extension.value.public_bytes()
+                return value
+        return None
+
+    @cached_property
+    def basic_constraints(self) -> x509.BasicConstraints | None:
+        """basicConstraints, or None."""
+        return self._extension(x509.BasicConstraints)
+
+    @cached_property
+    def is_ca(self) -> bool:
+        """Whether basicConstraints says that it is a certificate authority's."""
+        constraints = self.basic_constraints
+        return constraints is not None and constraints.ca
+
+    @cached_property
+    def key_usage(self) -> x509.KeyUsage | None:
+        """keyUsage, or None."""
+        return self._extension(x509.KeyUsage)
+
+    @cached_property
+    def extended_key_usage(self) -> tuple[str, ...] | None:
+        """Purposes of extendedKeyUsage as dotted object identifiers, or None."""
+        usage = self._extension(x509.ExtendedKeyUsage)
+        return None if usage is None else tuple(purpose.dotted_string for purpose in usage)
+
+    @cached_property
+    def subject_key_identifier(self) -> bytes | None:
+        """subjectKeyIdentifier, or None."""
+        identifier = self._extension(x509.SubjectKeyIdentifier)
+        return None if identifier is None else identifier.digest
+
+    @cached_property
+    def authority_key_identifier(self) -> bytes | None:
+        """The keyIdentifier of authorityKeyIdentifier, or None."""
+        identifier = self._extension(x509.AuthorityKeyIdentifier)
+        return None if identifier is None else identifier.key_identifier
+
+    @cached_property
+    def other_names(self) -> tuple[tuple[str, bytes], ...]:
+        """The otherName entries of the subject alternative name: (type, DER of the value)."""
+        names = self._extension(x509.SubjectAlternativeName)
+        if names is None:
+            return ()
+        return tuple(
+            (name.type_id.dotted_string, name.value)
+            for name in names
+            if isinstance(name, x509.OtherName)
+        )
+
+    @cached_property
+    def spdm_oids(self) -> tuple[str, ...]:
+        """What SPDM's own extension holds (10.9.2.2): hardware identity, mutable certificate.
+
+        Raises:
+            DecodeError: the extension is not as DSP0274 lays it out.
+        """
+        value = self.extension_value(oids.SPDM_EXTENSION)
+        return () if value is None else _read_spdm_extension(value)
+
+    @property
+    def hardware_identity(self) -> bool:
+        """Marked as a hardware identity certificate (10.9.2.2.1)."""
+        return oids.HARDWARE_IDENTITY in self.spdm_oids
+
+    @property
+    def mutable(self) -> bool:
+        """Marked as a certificate that the device may change (10.9.2.2.2)."""
+        return oids.MUTABLE_CERTIFICATE in self.spdm_oids
+
+    def _extension(self, kind: type[_X]) -> _X | None:
+        for extension in self._parsed_extensions:
+            if isinstance(extension.value, kind):
+                return extension.value
+        return None
+
+
+class Certificate(Extended):
     """An X.509 certificate in DER.
 
     Two are equal when their DER is equal.
@@ -154,7 +253,7 @@ class Certificate:
             raise DecodeError("Certificate", "signatureAlgorithm", 0, "unknown algorithm")
         if known.hash_name != "parameters":
             return known.hash_name
-        with _reading("signatureAlgorithm"):
+        with reading("signatureAlgorithm"):
             parameters = self.x509.signature_algorithm_parameters
             algorithm = self.x509.signature_hash_algorithm
         if not isinstance(parameters, padding.PSS) or algorithm is None:
@@ -169,12 +268,12 @@ class Certificate:
     @cached_property
     def subject(self) -> str:
         """The subject as text (RFC 4514), safe to print."""
-        return _name(lambda: self.x509.subject, "subject")
+        return name_text(lambda: self.x509.subject, "subject")
 
     @cached_property
     def issuer(self) -> str:
         """The issuer as text (RFC 4514), safe to print."""
-        return _name(lambda: self.x509.issuer, "issuer")
+        return name_text(lambda: self.x509.issuer, "issuer")
 
     @property
     def self_issued(self) -> bool:
@@ -184,106 +283,26 @@ class Certificate:
     @cached_property
     def not_before(self) -> dt.datetime:
         """Start of validity, UTC."""
-        with _reading("validity"):
+        with reading("validity"):
             return self.x509.not_valid_before_utc
 
     @cached_property
     def not_after(self) -> dt.datetime:
         """End of validity, UTC; 9999-12-31 23:59:59 means that it does not end (RFC 5280)."""
-        with _reading("validity"):
+        with reading("validity"):
             return self.x509.not_valid_after_utc
-
-    @cached_property
-    def extensions(self) -> dict[str, bool]:
-        """Dotted object identifier -> whether it is critical."""
-        return {ext.oid.dotted_string: ext.critical for ext in self._parsed_extensions}
-
-    def extension_value(self, oid: str) -> bytes | None:
-        """DER of an extension that cryptography has no class for (SPDM's, DICE's), or None."""
-        for extension in self._parsed_extensions:
-            if extension.oid.dotted_string == oid:
-                with _reading("extensions"):
-                    value: bytes = extension.value.public_bytes()
-                return value
-        return None
-
-    @cached_property
-    def basic_constraints(self) -> x509.BasicConstraints | None:
-        """basicConstraints, or None."""
-        return self._extension(x509.BasicConstraints)
-
-    @cached_property
-    def is_ca(self) -> bool:
-        """Whether basicConstraints says that it is a certificate authority's."""
-        constraints = self.basic_constraints
-        return constraints is not None and constraints.ca
-
-    @cached_property
-    def key_usage(self) -> x509.KeyUsage | None:
-        """keyUsage, or None."""
-        return self._extension(x509.KeyUsage)
-
-    @cached_property
-    def extended_key_usage(self) -> tuple[str, ...] | None:
-        """Purposes of extendedKeyUsage as dotted object identifiers, or None."""
-        usage = self._extension(x509.ExtendedKeyUsage)
-        return None if usage is None else tuple(purpose.dotted_string for purpose in usage)
-
-    @cached_property
-    def subject_key_identifier(self) -> bytes | None:
-        """subjectKeyIdentifier, or None."""
-        identifier = self._extension(x509.SubjectKeyIdentifier)
-        return None if identifier is None else identifier.digest
-
-    @cached_property
-    def authority_key_identifier(self) -> bytes | None:
-        """The keyIdentifier of authorityKeyIdentifier, or None."""
-        identifier = self._extension(x509.AuthorityKeyIdentifier)
-        return None if identifier is None else identifier.key_identifier
-
-    @cached_property
-    def other_names(self) -> tuple[tuple[str, bytes], ...]:
-        """The otherName entries of the subject alternative name: (type, DER of the value)."""
-        names = self._extension(x509.SubjectAlternativeName)
-        if names is None:
-            return ()
-        return tuple(
-            (name.type_id.dotted_string, name.value)
-            for name in names
-            if isinstance(name, x509.OtherName)
-        )
-
-    @cached_property
-    def spdm_oids(self) -> tuple[str, ...]:
-        """What SPDM's own extension holds (10.9.2.2): hardware identity, mutable certificate.
-
-        Raises:
-            DecodeError: the extension is not as DSP0274 lays it out.
-        """
-        value = self.extension_value(oids.SPDM_EXTENSION)
-        return () if value is None else _read_spdm_extension(value)
-
-    @property
-    def hardware_identity(self) -> bool:
-        """Marked as a hardware identity certificate (10.9.2.2.1)."""
-        return oids.HARDWARE_IDENTITY in self.spdm_oids
-
-    @property
-    def mutable(self) -> bool:
-        """Marked as a certificate that the device may change (10.9.2.2.2)."""
-        return oids.MUTABLE_CERTIFICATE in self.spdm_oids
 
     @cached_property
     def public_key(self) -> CertificatePublicKeyTypes:
         """The key, for cryptography."""
-        with _reading("subjectPublicKeyInfo"):
+        with reading("subjectPublicKeyInfo"):
             return self.x509.public_key()
 
     @cached_property
     def x509(self) -> x509.Certificate:
         """The certificate, for cryptography."""
         _ = self._outline  # what cryptography only warns of is refused here first
-        with _reading("certificate"):
+        with reading("certificate"):
             return x509.load_der_x509_certificate(self.der)
 
     # --- inside --------------------------------------------------------------------------------
@@ -294,14 +313,8 @@ class Certificate:
 
     @cached_property
     def _parsed_extensions(self) -> _Extensions:
-        with _reading("extensions"):
+        with reading("extensions"):
             return self.x509.extensions
-
-    def _extension(self, kind: type[_X]) -> _X | None:
-        for extension in self._parsed_extensions:
-            if isinstance(extension.value, kind):
-                return extension.value
-        return None
 
 
 class Spki(NamedTuple):
@@ -410,13 +423,14 @@ def _read_spdm_extension(value: bytes) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _name(read: Callable[[], x509.Name], field: str) -> str:
-    with _reading(field):
-        return safe_text(read().rfc4514_string())
+def name_text(read: Callable[[], x509.Name], field: str) -> str:
+    """A Name as text (RFC 4514), safe to print; `read` gets it from cryptography."""
+    with reading(field):
+        return safe_text(read().rfc4514_string(_ATTRIBUTE_NAMES))
 
 
 @contextmanager
-def _reading(field: str) -> Iterator[None]:
+def reading(field: str) -> Iterator[None]:
     """Turn what cryptography raises into `DecodeError`."""
     try:
         yield
