@@ -132,7 +132,9 @@ class Table(Generic[A_co]):
             ) from None
 
     def by_name(self, name: str) -> A_co:
-        """The entry with a name: DSP0274's or the short one; case, "-", "_" and blanks do not matter.
+        """The entry with a name, DSP0274's or the short one.
+
+        Case, "-", "_" and blanks do not matter: "SHA_384" is "sha-384".
 
         Raises:
             ConfigurationError: no entry has that name; the message lists those that exist.

@@ -12,7 +12,7 @@ libraries or immutable bytes, so they cannot be wiped.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
@@ -302,9 +302,11 @@ class PrivateKey:
             raw = rawkeys.load_private(content) if secret is None else None
             if raw is not None:
                 return cls._from_raw(raw)
-            return cls.from_pyca(_load_pyca(content, secret))
+            key = cls.from_pyca(_load_pyca(pkcs8.seed_only(content), secret))
+            _check_expanded(key, pkcs8.expanded_key(content))
         except DecodeError as error:
             raise ConfigurationError(f"not a usable private key: {error}") from None
+        return key
 
     def to_pkcs8(self, passphrase: bytes | str | None = None) -> bytes:
         """PKCS #8 in DER (RFC 5958), encrypted (PBES2) when there is a passphrase.
@@ -364,6 +366,19 @@ def _open(data: bytes, passphrase: bytes | None) -> tuple[bytes, bytes | None]:
         return content, None
     plain = pkcs8.decrypt(content, passphrase)
     return (content, passphrase) if plain is None else (plain, None)
+
+
+def _check_expanded(key: PrivateKey, expanded: bytes | None) -> None:
+    """Refuse an ML-DSA key whose seed and expanded form disagree (RFC 9881 8).
+
+    The expanded key begins with rho, which begins the public key, and has its hash tr after K.
+    """
+    if expanded is None:
+        return
+    public = cast(mldsa.MLDSA65PublicKey, key.public_key.handle).public_bytes_raw()
+    tr = hashlib.shake_256(public).digest(64)
+    if expanded[:32] != public[:32] or expanded[64:128] != tr:
+        raise ConfigurationError("seed and expanded key of the ML-DSA key do not belong together")
 
 
 def _load_pyca(data: bytes, passphrase: bytes | None) -> PycaPrivate:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from spdmkit.crypto import der
 from spdmkit.errors import ConfigurationError, DecodeError
 
-__all__ = ["armour", "decrypt", "encrypt", "unarmour"]
+__all__ = ["armour", "decrypt", "encrypt", "seed_only", "unarmour"]
 
 #: OWASP's figure for PBKDF2-HMAC-SHA256; about a fifth of a second.
 ITERATIONS = 600_000
@@ -144,3 +144,70 @@ def _expect(reader: der.Reader, identifier: bytes) -> None:
     found = reader.element(der.OBJECT_IDENTIFIER, "algorithm")
     if found != identifier:
         raise DecodeError(_WHAT, "algorithm", 0, "another algorithm")
+
+
+# --- ML-DSA: RFC 9881 has three forms of a private key, cryptography reads one of them -----------
+
+_ML_DSA_OIDS = frozenset(der.oid(f"2.16.840.1.101.3.4.3.{arc}") for arc in (17, 18, 19))
+_ML_DSA_SEED = 0x80  # [0] IMPLICIT OCTET STRING
+
+
+def seed_only(content: bytes) -> bytes:
+    """PKCS #8 of an ML-DSA key with its seed alone, from the form with seed and expanded key.
+
+    OpenSSL writes the latter unless told otherwise. Anything else is returned as it is. Whether
+    the two agree is for the caller to check: `expanded_key` has the other half.
+
+    Raises:
+        ConfigurationError: there is only an expanded key, from which no seed can be had.
+        DecodeError: the key is malformed.
+    """
+    found = _ml_dsa(content)
+    if found is None:
+        return content
+    identifier, key = found
+    tag = key.peek()
+    if tag == der.OCTET_STRING:
+        raise ConfigurationError(
+            "the ML-DSA private key is stored expanded and without its seed",
+            hint="export it again, with its seed, from where it was made",
+        )
+    if tag != der.SEQUENCE:
+        return content
+    seed = key.nested(der.SEQUENCE, "both").content(der.OCTET_STRING, "seed")
+    return der.tlv(
+        der.SEQUENCE,
+        der.integer(0),
+        der.tlv(der.SEQUENCE, identifier),
+        der.tlv(der.OCTET_STRING, der.tlv(_ML_DSA_SEED, seed)),
+    )
+
+
+def expanded_key(content: bytes) -> bytes | None:
+    """The expanded key of an ML-DSA key stored with its seed and expanded; None for all others.
+
+    Raises:
+        DecodeError: the key is malformed.
+    """
+    found = _ml_dsa(content)
+    if found is None or found[1].peek() != der.SEQUENCE:
+        return None
+    both = found[1].nested(der.SEQUENCE, "both")
+    both.content(der.OCTET_STRING, "seed")
+    expanded = both.content(der.OCTET_STRING, "expandedKey")
+    both.finish("both")
+    return expanded
+
+
+def _ml_dsa(content: bytes) -> tuple[bytes, der.Reader] | None:
+    """The algorithm and the key inside, when it is ML-DSA."""
+    try:
+        info = der.Reader(content, "PrivateKeyInfo").nested(der.SEQUENCE, "PrivateKeyInfo")
+        info.integer("version")
+        algorithm = info.nested(der.SEQUENCE, "privateKeyAlgorithm")
+        identifier = algorithm.element(der.OBJECT_IDENTIFIER, "algorithm")
+        if identifier not in _ML_DSA_OIDS:
+            return None
+        return identifier, info.nested(der.OCTET_STRING, "privateKey")
+    except DecodeError:
+        return None

@@ -117,7 +117,8 @@ def _key_type(algorithm: der.Reader) -> str:
     if identifier in _SLH_DSA_NAME:
         algorithm.finish("parameters")  # RFC 9909: absent
         return _SLH_DSA_NAME[identifier]
-    if identifier != _EC_PUBLIC_KEY or algorithm.peek() != der.OBJECT_IDENTIFIER:
+    # OpenSSL 3.0 names the curve in both places.
+    if identifier not in {_EC_PUBLIC_KEY, _SM2_CURVE} or algorithm.peek() != der.OBJECT_IDENTIFIER:
         return ""
     if algorithm.element(der.OBJECT_IDENTIFIER, "parameters") != _SM2_CURVE:
         return ""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, cast
 from cryptography.exceptions import InvalidSignature
 from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import (
     Prehashed,
     decode_dss_signature,
@@ -32,7 +32,14 @@ from spdmkit.crypto.rawkeys import (
     RawPublic,
     slh_dsa_module,
 )
-from spdmkit.crypto.registry import SignatureAlgorithm, SignatureFamily
+from spdmkit.crypto.registry import (
+    BASE_ASYM,
+    BASE_HASH,
+    PQC_ASYM,
+    RAW_BIT_STREAM,
+    SignatureAlgorithm,
+    SignatureFamily,
+)
 from spdmkit.errors import AuthenticationError, UnsupportedAlgorithm
 
 if TYPE_CHECKING:
@@ -45,7 +52,9 @@ __all__ = [
     "SigningContext",
     "combined_prefix",
     "sign",
+    "sign_certificate",
     "verify",
+    "verify_certificate",
 ]
 
 
@@ -145,10 +154,11 @@ def verify(
         _reject(
             f"{len(signature)} bytes, {algorithm.name} has {algorithm.signature_size}",
         )
+    algorithm.require()
     signed = _input(algorithm, version, context, hash, digest)
     try:
         _FAMILIES[algorithm.family].verify(public_key, bytes(signature), signed)
-    except InvalidSignature:
+    except (InvalidSignature, ValueError):
         _reject(f"the {algorithm.name} signature ({context.value}) does not hold")
     except PycaUnsupported as error:
         raise UnsupportedAlgorithm(f"{algorithm.name} with {hash.name}", hint=str(error)) from error
@@ -180,6 +190,7 @@ def sign(
     """
     if private_key.key_type != algorithm.key_type:
         raise ValueError(f"a {private_key.key_type} key does not sign {algorithm.name}")
+    algorithm.require()
     signed = _input(algorithm, version, context, hash, digest)
     try:
         return _FAMILIES[algorithm.family].sign(private_key, signed)
@@ -290,29 +301,32 @@ def _sign_ecdsa(key: PrivateKey, signed: _Input) -> bytes:
     return _join(encoded, (handle.key_size + 7) // 8)
 
 
-def _sm2_digest(public: bytes, signed: _Input) -> bytes:
-    """The e of GB/T 32918.2 as 32 bytes: H(Z || M) for an empty ID_A, reduced by the order.
+def _sm2_digest(public: bytes, identity: bytes, algorithm: HashAlgorithm, message: Octets) -> bytes:
+    """The e of GB/T 32918.2 as 32 bytes: H(Z || M), reduced by the order.
 
     Z and e are by the negotiated hash (15.4), which need not be SM3; e enters sums modulo the
     order alone, so reducing it first changes nothing and makes any hash fit.
     """
-    z = signed.hash.new()
-    z.update(b"\x00\x00")  # ENTL_A: ID_A has no bits
+    z = algorithm.new()
+    z.update((8 * len(identity)).to_bytes(2, "big") + identity)
     z.update(SM2_A.to_bytes(32, "big") + SM2_B.to_bytes(32, "big") + SM2_G + public)
-    e = int.from_bytes(signed.hash.digest(z.digest() + signed.message), "big")
+    e = int.from_bytes(algorithm.digest(z.digest() + message), "big")
     return (e % SM2_N).to_bytes(32, "big")
+
+
+_SPDM_SM2_ID = b""  # "an empty string of size 0" (15.4)
 
 
 def _verify_sm2(key: PublicKey, signature: bytes, signed: _Input) -> None:
     public = cast(RawPublic, key.handle).raw
-    encoded = _split(signature, key.key_type)
-    if not GMSSL.load().sm2_verify_sm3_digest(public, _sm2_digest(public, signed), encoded):
+    digest = _sm2_digest(public, _SPDM_SM2_ID, signed.hash, signed.message)
+    if not GMSSL.load().sm2_verify_sm3_digest(public, digest, _split(signature, key.key_type)):
         raise InvalidSignature
 
 
 def _sign_sm2(key: PrivateKey, signed: _Input) -> bytes:
     handle = cast(RawPrivate, key.handle)
-    digest = _sm2_digest(handle.raw_public, signed)
+    digest = _sm2_digest(handle.raw_public, _SPDM_SM2_ID, signed.hash, signed.message)
     return _join(GMSSL.load().sm2_sign_sm3_digest(handle.raw, digest), 32)
 
 
@@ -323,10 +337,10 @@ def _verify_eddsa(key: PublicKey, signature: bytes, signed: _Input) -> None:
     if key.key_type == "ed25519":
         cast(ed25519.Ed25519PublicKey, key.handle).verify(signature, signed.message)
         return
-    if key.context_handle is None:
-        raw = cast(Any, key.handle).public_bytes_raw()
-        key.context_handle = _eddsa().import_public_key(raw)
     try:
+        if key.context_handle is None:  # ValueError if it is no point of the curve
+            raw = cast(ed448.Ed448PublicKey, key.handle).public_bytes_raw()
+            key.context_handle = _eddsa().import_public_key(raw)
         _ed448(key.context_handle, signed).verify(signed.message, signature)
     except ValueError:
         raise InvalidSignature from None
@@ -336,7 +350,7 @@ def _sign_eddsa(key: PrivateKey, signed: _Input) -> bytes:
     if key.key_type == "ed25519":
         return cast(ed25519.Ed25519PrivateKey, key.handle).sign(signed.message)
     if key.context_handle is None:
-        raw = cast(Any, key.handle).private_bytes_raw()
+        raw = cast(ed448.Ed448PrivateKey, key.handle).private_bytes_raw()
         key.context_handle = _eddsa().import_private_key(raw)
     return bytes(_ed448(key.context_handle, signed).sign(signed.message))
 
@@ -393,6 +407,77 @@ _FAMILIES: dict[SignatureFamily, _Family] = {
     SignatureFamily.ML_DSA: _Family(_verify_ml_dsa, _sign_ml_dsa),
     SignatureFamily.SLH_DSA: _Family(_verify_slh_dsa, _sign_slh_dsa),
 }
+
+# --- certificates of the keys that cryptography does not know ------------------------------------
+
+#: Identities that signers of SM2 certificates use: none, as OpenSSL does unless told otherwise and
+#: libspdm's samples show, and the one of GM/T 0009 and RFC 8998. DSP0274 names none.
+_CERTIFICATE_SM2_IDS = (b"", b"1234567812345678")
+
+
+def verify_certificate(public_key: PublicKey, signature: bytes, signed: bytes) -> None:
+    """Verify the signature of a certificate, CRL or CSR made with an SLH-DSA or SM2 key.
+
+    cryptography does this for every other key.
+
+    Args:
+        public_key: the issuer's.
+        signature: content of signatureValue: SLH-DSA without context (RFC 9909), or the DER of an
+            SM2 signature with SM3 and either usual identity.
+        signed: DER of what was signed (TBSCertificate and its like).
+
+    Raises:
+        AuthenticationError: step "signature": it does not hold.
+        UnsupportedAlgorithm: the package for the key is not installed, or the key is of a type
+            that is cryptography's to verify.
+    """
+    algorithm = _certificate_algorithm(public_key.key_type)
+    raw = cast(RawPublic, public_key.handle).raw
+    try:
+        if algorithm.family is SignatureFamily.SLH_DSA:
+            whole = _Input(signed, False, b"", RAW_BIT_STREAM)
+            _verify_slh_dsa(public_key, signature, whole)
+            return
+        strict = _split(_join(signature, 32), "sm2")
+        for identity in _CERTIFICATE_SM2_IDS:
+            digest = _sm2_digest(raw, identity, _SM3, signed)
+            if GMSSL.load().sm2_verify_sm3_digest(raw, digest, strict):
+                return
+    except (InvalidSignature, ValueError, OverflowError):
+        pass
+    _reject(f"the {algorithm.name} signature does not hold")
+
+
+def sign_certificate(private_key: PrivateKey, to_sign: bytes) -> bytes:
+    """Sign a certificate, CRL or CSR with an SLH-DSA or SM2 key; see `verify_certificate`.
+
+    SM2 signs with an empty identity, as in SPDM itself.
+
+    Raises:
+        UnsupportedAlgorithm: the package for the key is not installed, or the key is of a type
+            that is cryptography's to sign with.
+    """
+    algorithm = _certificate_algorithm(private_key.key_type)
+    if algorithm.family is SignatureFamily.SLH_DSA:
+        return _sign_slh_dsa(private_key, _Input(to_sign, False, b"", RAW_BIT_STREAM))
+    handle = cast(RawPrivate, private_key.handle)
+    digest = _sm2_digest(handle.raw_public, _SPDM_SM2_ID, _SM3, to_sign)
+    return bytes(GMSSL.load().sm2_sign_sm3_digest(handle.raw, digest))
+
+
+_SM3 = BASE_HASH.by_name("sm3-256")
+
+
+def _certificate_algorithm(key_type: str) -> SignatureAlgorithm:
+    for table in (PQC_ASYM, BASE_ASYM):
+        for entry in table:
+            if entry.key_type == key_type and entry.family in _RAW_FAMILIES:
+                entry.require()
+                return entry
+    raise UnsupportedAlgorithm(f"a {key_type} key for this", hint="cryptography signs with it")
+
+
+_RAW_FAMILIES = frozenset({SignatureFamily.SLH_DSA, SignatureFamily.SM2})
 
 # --- whoever signs -------------------------------------------------------------------------------
 
