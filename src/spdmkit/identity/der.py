@@ -11,6 +11,7 @@ values in their one DER encoding, nothing left over. All errors are `DecodeError
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from spdmkit.errors import DecodeError
@@ -47,6 +48,8 @@ SET: Final = 0x31
 _HIGH_TAG: Final = 0x1F
 _LONGEST_LENGTH: Final = 4
 """Octets of a length; four reach 4 GiB, as far as the largest SPDM certificate chain does."""
+
+_LONGEST_OBJECT_IDENTIFIER: Final = 64
 
 T = TypeVar("T")
 
@@ -199,21 +202,12 @@ class Reader:
     def object_identifier(self, field: str) -> str:
         """An OBJECT IDENTIFIER, dotted."""
         content = self.take(OBJECT_IDENTIFIER, field)
-        if not content or len(content) > 64 or content[-1] & 0x80:
-            raise self.fail(field, "OBJECT IDENTIFIER is empty, too long or cut short")
-        arcs: list[int] = []
-        value = 0
-        fresh = True
-        for octet in content:
-            if fresh and octet == 0x80:
-                raise self.fail(field, "OBJECT IDENTIFIER is not in its shortest form")
-            value = value << 7 | octet & 0x7F
-            fresh = not octet & 0x80
-            if fresh:
-                arcs.append(value)
-                value = 0
-        first = min(arcs[0] // 40, 2)
-        return ".".join(map(str, [first, arcs[0] - 40 * first, *arcs[1:]]))
+        if not content or len(content) > _LONGEST_OBJECT_IDENTIFIER:
+            raise self.fail(field, "OBJECT IDENTIFIER is empty or too long")
+        dotted = _dotted(content)
+        if not dotted:
+            raise self.fail(field, "OBJECT IDENTIFIER is cut short or not in its shortest form")
+        return dotted
 
     def finish(self, field: str) -> None:
         """Check that nothing is left.
@@ -232,6 +226,26 @@ class Reader:
         return header_length(
             self.data, self.offset, self.end, structure=self._structure, field=field
         )
+
+
+@lru_cache(maxsize=512)
+def _dotted(content: bytes) -> str:
+    """An OBJECT IDENTIFIER's content in dotted form, or empty when it is not DER."""
+    if content[-1] & 0x80:
+        return ""
+    arcs: list[int] = []
+    value = 0
+    fresh = True
+    for octet in content:
+        if fresh and octet == 0x80:
+            return ""
+        value = value << 7 | octet & 0x7F
+        fresh = not octet & 0x80
+        if fresh:
+            arcs.append(value)
+            value = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(map(str, [first, arcs[0] - 40 * first, *arcs[1:]]))
 
 
 def tlv(tag: int, *content: bytes) -> bytes:

@@ -79,7 +79,7 @@ class VerifiedChain:
     identity: Identity
     steps: tuple[Step, ...]
     checked_at: dt.datetime | None
-    _statements: tuple[Statement, ...] = field(repr=False)
+    statements: tuple[Statement, ...] = field(repr=False)
     maker: InitVar[object]
 
     def __post_init__(self, maker: object) -> None:
@@ -217,7 +217,7 @@ class _Walk:
 
     def __post_init__(self) -> None:
         self.certificates = self.chain.parsed
-        self.anchor = self.certificates[0]
+        self.anchor = self.certificates[0]  # until the check of that name finds it
 
     # --- running -------------------------------------------------------------------------------
 
@@ -246,22 +246,17 @@ class _Walk:
 
     def renew(self, known: VerifiedChain) -> VerifiedChain:
         """A chain from the cache, with what depends on time judged again."""
+        self.certificates = known.chain.parsed  # the same bytes, parsed already
         self.anchor = known.anchor
         self.anchor_position = known.anchor_position
-        self.statements = list(known._statements)
+        self.statements = list(known.statements)
         for step in known.steps:
             check = _TIMED.get(step.name)
             if check is None:
                 self.steps.append(step)
             else:
                 self._step(step.name, check)
-        return replace(
-            known,
-            chain=self.chain,
-            steps=tuple(self.steps),
-            checked_at=self.time.at,
-            maker=_MAKER,
-        )
+        return replace(known, steps=tuple(self.steps), checked_at=self.time.at, maker=_MAKER)
 
     def _step(self, name: str, check: _Check) -> None:
         self.link = None
