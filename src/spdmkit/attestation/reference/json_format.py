@@ -68,7 +68,7 @@ class _Raw(_Strict, frozen=True):
 
 
 class _Svn(_Strict, frozen=True):
-    value: Annotated[int, msgspec.Meta(ge=0, le=2**64 - 1)]
+    value: Annotated[int, msgspec.Meta(ge=0)]
     exact: bool = False
 
 
@@ -195,6 +195,8 @@ def _measurement(item: _Measurement) -> ReferenceMeasurement:
         if mask is not None and len(mask) != len(value):
             raise ConfigurationError(f"{where}: mask and value differ in length")
         raw.append(AllowedRaw(value, mask))
+    if any(each.value >= 1 << 64 for each in item.svn):
+        raise ConfigurationError(f"{where}: a security version number has 64 bits")
     return ReferenceMeasurement(
         item.index,
         item.name,

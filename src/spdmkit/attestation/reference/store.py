@@ -2,8 +2,8 @@
 
 One file is one imported document: its bytes as they came, and a summary to list and search by. The
 summary decides nothing. Whenever values are taken out, their signature is verified again by the
-anchors and at the time of the appraisal, so that a folder someone else can write to is no way around
-a signature.
+anchors and at the time of the appraisal, so that a folder someone else can write to is no way
+around a signature.
 """
 
 from __future__ import annotations

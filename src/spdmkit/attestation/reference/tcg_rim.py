@@ -83,8 +83,11 @@ def looks_like_xml(data: bytes) -> bool:
 
 def read_tcg_rim(
     data: bytes, check: SignerCheck, *, profile: VendorProfile | None = None
-) -> tuple[Manifest, VerifiedSigner | None]:
+) -> tuple[Manifest, VerifiedSigner]:
     """Read a manifest, its signature verified first.
+
+    A manifest without a signature is refused: whoever can take a signature away could otherwise
+    change the values, and manifests of this kind are signed (TCG RIM information model).
 
     Args:
         data: the file's bytes.
@@ -92,7 +95,7 @@ def read_tcg_rim(
         profile: the vendor profile to read it with; default the one of its manufacturer.
 
     Returns:
-        The manifest, and its signer; None for a manifest without a signature.
+        The manifest, and its signer.
 
     Raises:
         AuthenticationError: step "reference-signature": the signature or its signer is not to be
@@ -102,8 +105,6 @@ def read_tcg_rim(
     """
     root = _parse(data)
     signature = _the_signature(root)
-    if signature is None:
-        return _manifest(root, profile), None
     methods = _check_shape(root, signature)
     signer = check.chain(_certificates(signature), methods.signature)
     signed = _verify(root, signer, methods)
@@ -201,7 +202,7 @@ class _Methods:
 def _the_signature(root: Any) -> Any:
     everywhere = list(root.iter(f"{{{_DS}}}Signature"))
     if not everywhere:
-        return None
+        raise _refused("a reference integrity manifest without a signature")
     if len(everywhere) > 1 or everywhere[0].getparent() is not root:
         raise _refused("there has to be one signature, directly under the root element")
     return everywhere[0]
