@@ -107,6 +107,9 @@ class Table(Generic[A_co]):
         """Entries in the order of their bits."""
         return iter(sorted(self._by_bit.values(), key=operator.attrgetter("bit")))
 
+    def __contains__(self, entry: object) -> bool:
+        return isinstance(entry, Algorithm) and self._by_bit.get(entry.bit) is entry
+
     def __len__(self) -> int:
         return len(self._by_bit)
 

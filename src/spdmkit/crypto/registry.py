@@ -298,7 +298,10 @@ DHE: Table[Dhe] = Table(
             128,
             64,
             0,
-            needs=Missing("no maintained library has the SM2 key exchange with negotiated hashes"),
+            needs=Missing(
+                "DSP0274 leaves open which static keys enter the key exchange of GB/T 32918.3, "
+                "and there is no peer to show it"
+            ),
         ),
     ],
 )
