@@ -41,8 +41,9 @@ class ChainError(AuthenticationError):
 
     Attributes:
         check: name of the check that failed ("signatures", "validity", ...).
-        link: position of the certificate in the chain from 0, or None when it is the whole chain.
-        subject: subject of that certificate, safe to print; may be empty.
+        link: position of the certificate in the chain from 0; -1 for a trust anchor that is not in
+            it; None when it is the whole chain.
+        subject: subject of that certificate, safe to print; empty without `link`.
         steps: the steps up to and with the failed one.
     """
 
@@ -54,15 +55,15 @@ class ChainError(AuthenticationError):
         link: int | None = None,
         subject: str = "",
         hint: str = "",
-        steps: tuple[Step, ...] = (),
     ) -> None:
-        where = "" if link is None else f"certificate {link}"
-        if subject:
-            where = f"{where} ({subject})" if where else subject
-        super().__init__(
-            "chain", f"{check}: {where}: {reason}" if where else f"{check}: {reason}", hint=hint
-        )
+        super().__init__("chain", f"{check}: {_where(link, subject)}{reason}", hint=hint)
         self.check = check
         self.link = link
         self.subject = subject
-        self.steps = steps
+        self.steps: tuple[Step, ...] = ()
+
+
+def _where(link: int | None, subject: str) -> str:
+    if link is None:
+        return ""
+    return f"{'the trust anchor' if link < 0 else f'certificate {link}'} ({subject}): "

@@ -271,9 +271,10 @@ class _Walk:
 
     def _failed(self, name: str, reason: str, hint: str = "") -> ChainError:
         subject = "" if self.link is None else _subject(self._at(self.link))
-        where = "" if self.link is None else f"certificate {self.link} ({subject}): "
-        steps = (*self.steps, Step(name, Outcome.FAILED, where + reason))
-        return ChainError(name, reason, link=self.link, subject=subject, hint=hint, steps=steps)
+        error = ChainError(name, reason, link=self.link, subject=subject, hint=hint)
+        detail = error.reason.removeprefix(f"{name}: ")
+        error.steps = (*self.steps, Step(name, Outcome.FAILED, detail))
+        return error
 
     # --- reading -------------------------------------------------------------------------------
 
