@@ -364,6 +364,8 @@ def _open(data: bytes, passphrase: bytes | None) -> tuple[bytes, bytes | None]:
     content = pkcs8.unarmour(data, "ENCRYPTED PRIVATE KEY") or data
     if passphrase is None:
         return content, None
+    if pkcs8.is_clear(content):
+        raise ConfigurationError(_NOT_ENCRYPTED)
     plain = pkcs8.decrypt(content, passphrase)
     return (content, passphrase) if plain is None else (plain, None)
 

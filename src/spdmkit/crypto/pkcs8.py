@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from spdmkit.crypto import der
 from spdmkit.errors import ConfigurationError, DecodeError
 
-__all__ = ["armour", "decrypt", "encrypt", "seed_only", "unarmour"]
+__all__ = ["armour", "decrypt", "encrypt", "expanded_key", "is_clear", "seed_only", "unarmour"]
 
 #: OWASP's figure for PBKDF2-HMAC-SHA256; about a fifth of a second.
 ITERATIONS = 600_000
@@ -108,6 +108,14 @@ def decrypt(content: bytes, passphrase: bytes) -> bytes | None:
     if not plain.startswith(b"\x30"):
         raise wrong
     return plain
+
+
+def is_clear(content: bytes) -> bool:
+    """Whether DER looks like a private key that is not encrypted: they all begin with a version."""
+    try:
+        return der.Reader(content, _WHAT).nested(der.SEQUENCE, _WHAT).peek() == der.INTEGER
+    except DecodeError:
+        return False
 
 
 def _cipher_key(passphrase: bytes, salt: bytes, iterations: int) -> algorithms.AES:
