@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from spdmkit.attestation import cbor
-from spdmkit.attestation.blocks import BlockKind
 from spdmkit.attestation.reference.corim import manifests_from_corim
 from spdmkit.attestation.reference.corim_write import sign_corim, to_corim
 from spdmkit.attestation.reference.loader import read_references
@@ -25,6 +24,7 @@ from spdmkit.attestation.reference.model import (
 from spdmkit.attestation.reference.signers import SignerCheck
 from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
 from spdmkit.identity import Purpose
+from spdmkit.messages import MeasurementKind
 
 from .pki import NOW, YEAR, Party, make_party
 
@@ -59,7 +59,9 @@ MANIFEST = Manifest(
 OPTIONAL = replace(
     MANIFEST,
     measurements=(
-        ReferenceMeasurement(1, kind=BlockKind.MUTABLE_FIRMWARE, versions=("1",), required=False),
+        ReferenceMeasurement(
+            1, kind=MeasurementKind.MUTABLE_FIRMWARE, versions=("1",), required=False
+        ),
     ),
 )
 

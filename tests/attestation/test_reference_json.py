@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from spdmkit.attestation.blocks import BlockKind
 from spdmkit.attestation.reference.json_format import from_json, to_json
 from spdmkit.attestation.reference.model import (
     AllowedDigest,
@@ -19,6 +18,7 @@ from spdmkit.attestation.reference.model import (
     SvnRule,
 )
 from spdmkit.errors import ConfigurationError
+from spdmkit.messages import MeasurementKind
 
 FULL = Manifest(
     "acme-nic-7.2",
@@ -26,7 +26,7 @@ FULL = Manifest(
         ReferenceMeasurement(
             1,
             "boot loader",
-            BlockKind.MUTABLE_FIRMWARE,
+            MeasurementKind.MUTABLE_FIRMWARE,
             (AllowedDigest("sha-384", bytes(48)), AllowedDigest("sha-256", bytes(range(32)))),
         ),
         ReferenceMeasurement(2, raw_values=(AllowedRaw(b"\x01\x02", b"\xff\x00"), AllowedRaw(b""))),
@@ -77,7 +77,7 @@ def test_specification_names_of_hashes_are_understood() -> None:
         (lambda d: d["measurements"][0].update(index=0), "measurements[0].index"),
         (lambda d: d["measurements"][0].update(index=255), "measurements[0].index"),
         (lambda d: d["measurements"][1].update(index=1), "listed twice"),
-        (lambda d: d["measurements"][0].update(type="firmware"), "unknown type 'firmware'"),
+        (lambda d: d["measurements"][0].update(type="firmware"), "is called 'firmware'"),
         (lambda d: d["measurements"][0].update(optional=True), "unknown field `optional`"),
         (lambda d: d["measurements"][0]["digests"][0].update(value="00"), "48 bytes, this one 1"),
         (lambda d: d["measurements"][0]["digests"][0].update(value="0g"), "digests[0].value"),

@@ -1,202 +1,145 @@
-"""What a measurement block says (DSP0274 10.12.1.1): kind of value, device mode, manifest.
+"""What a measurement block says, and whether it is well formed (DSP0274 10.12.1.1).
 
-The message layer delivers a block as index, value type and bytes; this module gives those bytes
-their meaning, and says so when they have none (`malformed`).
+The message layer takes a block apart; this module says what its value means, and what is wrong
+with it when it means nothing (`Block.fault`). A block that is not well formed is one bad
+measurement, not a bad message: the others are still appraised.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-from spdmkit.errors import DecodeError
+from spdmkit.errors import ConfigurationError, DecodeError
+from spdmkit.messages import (
+    V12,
+    Context,
+    DeviceMode,
+    DmtfMeasurement,
+    MeasurementBlock,
+    MeasurementKind,
+    SecurityVersionNumber,
+    StructuredManifest,
+)
+from spdmkit.messages.measurements import DebugMode, OperationalMode
 
 __all__ = [
     "DEVICE_MODE_INDEX",
     "MANIFEST_INDEX",
     "Block",
-    "BlockKind",
-    "DebugState",
-    "DeviceMode",
-    "ManifestHeader",
-    "OperationalState",
-    "kind_from_name",
-    "security_version",
+    "ModeStates",
+    "flag_names",
+    "kind_from_label",
+    "kind_label",
     "version_text",
 ]
 
-MANIFEST_INDEX = 0xFD
+MANIFEST_INDEX: Final = 0xFD
 """Index of the measurement manifest (DSP0274 table 57)."""
-DEVICE_MODE_INDEX = 0xFE
+DEVICE_MODE_INDEX: Final = 0xFE
 """Index of the device mode (DSP0274 table 57)."""
 
-
-class BlockKind(enum.IntEnum):
-    """DMTFSpecMeasurementValueType bits 6:0 (DSP0274 table 61)."""
-
-    IMMUTABLE_ROM = 0x0
-    MUTABLE_FIRMWARE = 0x1
-    HARDWARE_CONFIGURATION = 0x2
-    FIRMWARE_CONFIGURATION = 0x3
-    FREEFORM_MANIFEST = 0x4
-    DEVICE_MODE = 0x5
-    FIRMWARE_VERSION = 0x6
-    FIRMWARE_SVN = 0x7
-    HASH_EXTEND = 0x8
-    INFORMATIONAL = 0x9
-    STRUCTURED_MANIFEST = 0xA
-
-    @property
-    def label(self) -> str:
-        """The name reports and files use: "mutable-firmware"."""
-        return self.name.lower().replace("_", "-")
+_RAW_ONLY: Final = frozenset({MeasurementKind.DEVICE_MODE, MeasurementKind.INFORMATIONAL})
+_DIGEST_ONLY: Final = frozenset({MeasurementKind.HASH_EXTEND})
+_DMTF: Final = 0x01
+_CONTEXT: Final = Context(version=V12)  # the layouts used here are the same in every version
 
 
-KINDS_BY_LABEL = {kind.label: kind for kind in BlockKind}
-
-RAW_ONLY = frozenset({BlockKind.DEVICE_MODE, BlockKind.INFORMATIONAL})
-"""Kinds whose representation shall be the raw bit stream."""
-DIGEST_ONLY = frozenset({BlockKind.HASH_EXTEND})
-"""Kinds whose representation shall be a digest."""
-
-
-def kind_from_name(label: str) -> BlockKind | None:
-    """The kind with that label ("firmware-svn"), or None."""
-    return KINDS_BY_LABEL.get(label)
+def kind_label(kind: int) -> str:
+    """What reports and files call a kind of measurement: "mutable-firmware"."""
+    try:
+        return MeasurementKind(kind).name.lower().replace("_", "-")
+    except ValueError:
+        return f"reserved-0x{kind:02x}"
 
 
-class OperationalState(enum.IntFlag):
-    """OperationalModeState (DSP0274 table 62)."""
-
-    MANUFACTURING = 1 << 0
-    VALIDATION = 1 << 1
-    NORMAL = 1 << 2
-    RECOVERY = 1 << 3
-    RMA = 1 << 4
-    DECOMMISSIONED = 1 << 5
+_BY_LABEL: Final = {kind_label(kind): kind for kind in MeasurementKind}
 
 
-class DebugState(enum.IntFlag):
-    """DeviceModeState (DSP0274 table 62)."""
+def kind_from_label(label: str) -> MeasurementKind:
+    """The kind with that label.
 
-    NON_INVASIVE_ACTIVE = 1 << 0
-    INVASIVE_ACTIVE = 1 << 1
-    NON_INVASIVE_THIS_RESET = 1 << 2
-    INVASIVE_THIS_RESET = 1 << 3
-    INVASIVE_SINCE_MANUFACTURING = 1 << 4
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceMode:
-    """The device mode field of a measurement block (DSP0274 table 62); reserved bits are dropped.
-
-    Attributes:
-        operational_capabilities: states the device can report.
-        operational: states it is in.
-        debug_capabilities: debug states it can report.
-        debug: debug states that hold.
+    Raises:
+        ConfigurationError: none has it; the hint lists those that exist.
     """
-
-    operational_capabilities: OperationalState
-    operational: OperationalState
-    debug_capabilities: DebugState
-    debug: DebugState
-
-    @classmethod
-    def parse(cls, value: bytes) -> DeviceMode:
-        """The 16 bytes of a device mode.
-
-        Raises:
-            DecodeError: another size.
-        """
-        if len(value) != 16:
-            raise DecodeError("device mode", "size", 0, f"{len(value)} bytes instead of 16")
-        words = [int.from_bytes(value[at : at + 4], "little") for at in (0, 4, 8, 12)]
-        operational, debug = int(~OperationalState(0)), int(~DebugState(0))
-        return cls(
-            OperationalState(words[0] & operational),
-            OperationalState(words[1] & operational),
-            DebugState(words[2] & debug),
-            DebugState(words[3] & debug),
+    found = _BY_LABEL.get(label)
+    if found is None:
+        raise ConfigurationError(
+            f"no type of measurement is called {label!r}", hint=f"known: {', '.join(_BY_LABEL)}"
         )
-
-    def words(self) -> dict[str, list[str]]:
-        """Names of the states, for reports."""
-        return {
-            "operational": _flag_names(self.operational),
-            "debug": _flag_names(self.debug),
-            "operational_reported": _flag_names(self.operational_capabilities),
-            "debug_reported": _flag_names(self.debug_capabilities),
-        }
+    return found
 
 
-def _flag_names(flags: Iterable[OperationalState | DebugState]) -> list[str]:
+def flag_names(flags: Iterable[OperationalMode | DebugMode]) -> list[str]:
+    """Names of the flags that are set, for reports: "non-invasive-active"."""
     return [str(flag.name).lower().replace("_", "-") for flag in flags]
 
 
 @dataclass(frozen=True, slots=True)
-class ManifestHeader:
-    """A structured measurement manifest (DSP0274 table 63): who defines its format, and the data.
+class ModeStates:
+    """The states a device mode block reports (DSP0274 table 62); reserved bits are left out.
 
     Attributes:
-        registry: ID of the standards body or vendor header (DSP0274 table 72).
-        vendor_id: VendorID, possibly empty.
-        data: the manifest itself.
+        operational: operational states the device is in.
+        operational_reported: operational states it can report.
+        debug: debug states that hold.
+        debug_reported: debug states it can report.
     """
 
-    registry: int
-    vendor_id: bytes
-    data: bytes
+    operational: OperationalMode
+    operational_reported: OperationalMode
+    debug: DebugMode
+    debug_reported: DebugMode
 
-    @classmethod
-    def parse(cls, value: bytes) -> ManifestHeader:
-        """The content of a raw block of kind 0xA.
-
-        Raises:
-            DecodeError: shorter than its own header says.
-        """
-        if len(value) < 2 or len(value) < 2 + value[1]:
-            raise DecodeError("structured manifest", "SVH", 0, "shorter than its header says")
-        end = 2 + value[1]
-        return cls(value[0], value[2:end], value[end:])
+    def as_dict(self) -> dict[str, list[str]]:
+        """Names of the states, for reports."""
+        return {
+            "operational": flag_names(self.operational),
+            "operational_reported": flag_names(self.operational_reported),
+            "debug": flag_names(self.debug),
+            "debug_reported": flag_names(self.debug_reported),
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One measurement block in DMTF format (DSP0274 table 60).
+    """One measurement block.
 
     Attributes:
         index: 1 to 0xFE.
-        value_type: DMTFSpecMeasurementValueType as received.
-        value: DMTFSpecMeasurementValue.
-        encoded: the whole block as received, its 4-byte header included; the measurement summary
-            hash covers this (DSP0274, CHALLENGE_AUTH).
+        kind: DMTFSpecMeasurementValueType bits 6:0; -1 when the block is not in DMTF's format.
+        raw: bit 7: the value is the raw bit stream and not a digest.
+        value: DMTFSpecMeasurementValue; the whole measurement when the block is not in that format.
+        encoded: the block as received with its 4-byte header: what the measurement summary hash
+            covers (DSP0274 10.10).
+        broken: why the block could not be taken apart, or empty.
     """
 
     index: int
-    value_type: int
+    kind: int
+    raw: bool
     value: bytes
-    encoded: bytes = b""
+    encoded: bytes
+    broken: str = ""
 
-    @property
-    def is_raw(self) -> bool:
-        """Bit 7: the value is the raw bit stream and not a digest."""
-        return bool(self.value_type & 0x80)
-
-    @property
-    def kind(self) -> BlockKind | None:
-        """What is being measured, or None where DSP0274 reserves the number."""
+    @classmethod
+    def read(cls, block: MeasurementBlock) -> Block:
+        """Take a block's measurement apart."""
+        encoded = block.encode(_CONTEXT)
+        if block.measurement_specification != _DMTF:
+            broken = f"measurement specification 0x{block.measurement_specification:02x}"
+            return cls(block.index, -1, False, block.measurement, encoded, broken)
         try:
-            return BlockKind(self.value_type & 0x7F)
-        except ValueError:
-            return None
+            found = DmtfMeasurement.decode(block.measurement, _CONTEXT)
+        except DecodeError as error:
+            return cls(block.index, -1, False, block.measurement, encoded, str(error))
+        return cls(block.index, found.kind, found.raw, found.value, encoded)
 
     @property
-    def kind_label(self) -> str:
+    def label(self) -> str:
         """Name of the kind, for reports."""
-        kind = self.kind
-        return kind.label if kind is not None else f"reserved-0x{self.value_type & 0x7F:02x}"
+        return "unknown" if self.kind < 0 else kind_label(self.kind)
 
     def fault(self, digest_size: int) -> str:
         """What is wrong with the block's form, or an empty string.
@@ -205,25 +148,64 @@ class Block:
             digest_size: bytes of a digest by the negotiated measurement hash; 0 when it is not
                 known (evidence without the negotiation).
         """
-        kind = self.kind
-        if kind is None:
-            return f"kind 0x{self.value_type & 0x7F:02x} is reserved"
-        if self.is_raw and kind in DIGEST_ONLY:
-            return "a hash-extend measurement cannot be a raw bit stream"
-        if not self.is_raw:
-            if kind in RAW_ONLY:
-                return f"{kind.label} must be a raw bit stream"
-            if digest_size and len(self.value) != digest_size:
-                return f"digest of {len(self.value)} bytes, the measurement hash has {digest_size}"
-            return "" if self.value else "empty digest"
-        parse = _PARSERS.get(kind)
-        if parse is None:
-            return ""
+        if self.broken:
+            return self.broken
+        if not 1 <= self.index <= 0xFE:
+            return f"index {self.index} is no measurement's"
         try:
-            parse(self.value)
+            kind = MeasurementKind(self.kind)
+        except ValueError:
+            return f"kind 0x{self.kind:02x} is reserved"
+        if not self.raw:
+            return self._digest_fault(kind, digest_size)
+        if kind in _DIGEST_ONLY:
+            return f"{self.label} cannot be a raw bit stream"
+        try:
+            _READERS.get(kind, _anything)(self.value)
         except DecodeError as error:
-            return error.reason
+            return str(error)
         return ""
+
+    def _digest_fault(self, kind: MeasurementKind, digest_size: int) -> str:
+        if kind in _RAW_ONLY:
+            return f"{self.label} has to be a raw bit stream"
+        if digest_size and len(self.value) != digest_size:
+            return f"digest of {len(self.value)} bytes, the measurement hash has {digest_size}"
+        return "" if self.value else "empty digest"
+
+    @property
+    def modes(self) -> ModeStates | None:
+        """The states of a well-formed device mode block; None for any other."""
+        if self.kind != MeasurementKind.DEVICE_MODE or self.fault(0):
+            return None
+        mode = DeviceMode.decode(self.value, _CONTEXT)
+        return ModeStates(
+            OperationalMode(mode.operational_mode_state & _all(OperationalMode)),
+            OperationalMode(mode.operational_mode_capabilities & _all(OperationalMode)),
+            DebugMode(mode.device_mode_state & _all(DebugMode)),
+            DebugMode(mode.device_mode_capabilities & _all(DebugMode)),
+        )
+
+    @property
+    def security_version(self) -> int | None:
+        """The number in a well-formed raw security version block; None for any other."""
+        if self.kind != MeasurementKind.MUTABLE_FIRMWARE_SVN or not self.raw or self.fault(0):
+            return None
+        return SecurityVersionNumber.decode(self.value, _CONTEXT).svn
+
+    @property
+    def version(self) -> str | None:
+        """The text of a raw firmware version block; None for any other."""
+        if self.kind != MeasurementKind.MUTABLE_FIRMWARE_VERSION or not self.raw:
+            return None
+        return version_text(self.value)
+
+    @property
+    def manifest(self) -> StructuredManifest | None:
+        """A raw structured manifest with its header (DSP0274 table 63); None for any other."""
+        if self.kind != MeasurementKind.STRUCTURED_MANIFEST or not self.raw or self.fault(0):
+            return None
+        return StructuredManifest.decode(self.value, _CONTEXT)
 
 
 def version_text(value: bytes) -> str:
@@ -232,27 +214,35 @@ def version_text(value: bytes) -> str:
     A zero-filled tail is dropped. Bytes that are no printable UTF-8 give their hexadecimal form, so
     that two versions are equal only when their bytes are.
     """
-    trimmed = value.rstrip(b"\0")
     try:
-        text = trimmed.decode("utf-8")
+        text = value.rstrip(b"\0").decode("utf-8")
     except UnicodeDecodeError:
         return "0x" + value.hex()
     return text if text.isprintable() else "0x" + value.hex()
 
 
-def security_version(value: bytes) -> int:
-    """The security version number of a raw block of kind 0x7: 8 bytes, little endian.
-
-    Raises:
-        DecodeError: another size.
-    """
-    if len(value) != 8:
-        raise DecodeError("security version number", "size", 0, f"{len(value)} bytes instead of 8")
-    return int.from_bytes(value, "little")
+def _all(kind: type[OperationalMode] | type[DebugMode]) -> int:
+    return sum(flag.value for flag in kind)
 
 
-_PARSERS = {
-    BlockKind.DEVICE_MODE: DeviceMode.parse,
-    BlockKind.FIRMWARE_SVN: security_version,
-    BlockKind.STRUCTURED_MANIFEST: ManifestHeader.parse,
+def _anything(_value: bytes) -> None:
+    return None
+
+
+def _security_version(value: bytes) -> None:
+    SecurityVersionNumber.decode(value, _CONTEXT)
+
+
+def _device_mode(value: bytes) -> None:
+    DeviceMode.decode(value, _CONTEXT)
+
+
+def _structured_manifest(value: bytes) -> None:
+    StructuredManifest.decode(value, _CONTEXT)
+
+
+_READERS: Final = {
+    MeasurementKind.DEVICE_MODE: _device_mode,
+    MeasurementKind.MUTABLE_FIRMWARE_SVN: _security_version,
+    MeasurementKind.STRUCTURED_MANIFEST: _structured_manifest,
 }

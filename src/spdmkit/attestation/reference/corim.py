@@ -26,7 +26,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeGuard
 
 from spdmkit.attestation import cbor
-from spdmkit.attestation.blocks import BlockKind
 from spdmkit.attestation.cose import CONTENT_TYPE, Sign1
 from spdmkit.attestation.reference import corim_terms as terms
 from spdmkit.attestation.reference.digests import NAMED_INFORMATION, canonical_digest
@@ -39,6 +38,7 @@ from spdmkit.attestation.reference.model import (
     SvnRule,
 )
 from spdmkit.errors import ConfigurationError, DecodeError
+from spdmkit.messages import MeasurementKind
 
 __all__ = [
     "looks_like_corim",
@@ -239,7 +239,7 @@ def _values(index: int, values: Mapping[Any, Any], ours: bool) -> ReferenceMeasu
     kind = values.get(-2) if ours else None
     if not isinstance(required, bool):
         raise _malformed(f"index {index}: the required flag is no boolean")
-    if kind is not None and (not _is_uint(kind) or kind > max(BlockKind)):
+    if kind is not None and (not _is_uint(kind) or kind > max(MeasurementKind)):
         raise _malformed(f"index {index}: unknown kind of measurement")
     name = values.get(11, "")
     if not isinstance(name, str):
@@ -247,7 +247,7 @@ def _values(index: int, values: Mapping[Any, Any], ours: bool) -> ReferenceMeasu
     entry = ReferenceMeasurement(
         index,
         name,
-        None if kind is None else BlockKind(kind),
+        None if kind is None else MeasurementKind(kind),
         tuple(_digests(values.get(2), index)),
         tuple(_raw(values, index)),
         tuple(_svn(values.get(1), index)),

@@ -28,7 +28,7 @@ from typing import Annotated
 
 import msgspec
 
-from spdmkit.attestation.blocks import BlockKind, kind_from_name
+from spdmkit.attestation.blocks import kind_from_label, kind_label
 from spdmkit.attestation.dates import describe_time, parse_time
 from spdmkit.attestation.reference.digests import canonical_digest
 from spdmkit.attestation.reference.model import (
@@ -182,12 +182,10 @@ def _manifest(document: _Document) -> Manifest:
 
 def _measurement(item: _Measurement) -> ReferenceMeasurement:
     where = f"index {item.index}"
-    kind = None
-    if item.type is not None:
-        kind = kind_from_name(item.type)
-        if kind is None:
-            known = ", ".join(each.label for each in BlockKind)
-            raise ConfigurationError(f"{where}: unknown type {item.type!r}", hint=f"known: {known}")
+    try:
+        kind = None if item.type is None else kind_from_label(item.type)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}", hint=error.hint) from None
     raw = []
     for each in item.raw:
         value = bytes.fromhex(each.value)
@@ -243,7 +241,7 @@ def _item(entry: ReferenceMeasurement) -> _Measurement:
     return _Measurement(
         entry.index,
         entry.name,
-        None if entry.kind is None else entry.kind.label,
+        None if entry.kind is None else kind_label(entry.kind),
         tuple(_Digest(digest.algorithm, digest.value.hex()) for digest in entry.digests),
         tuple(
             _Raw(raw.value.hex(), None if raw.mask is None else raw.mask.hex())

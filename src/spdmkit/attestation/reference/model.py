@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from spdmkit.attestation.blocks import BlockKind
 from spdmkit.errors import ConfigurationError
+from spdmkit.messages import MeasurementKind
 
 __all__ = [
     "AllowedDigest",
@@ -194,7 +194,7 @@ class ReferenceMeasurement:
 
     index: int
     name: str = ""
-    kind: BlockKind | None = None
+    kind: MeasurementKind | None = None
     digests: tuple[AllowedDigest, ...] = ()
     raw_values: tuple[AllowedRaw, ...] = ()
     svn: tuple[SvnRule, ...] = ()
