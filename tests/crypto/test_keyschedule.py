@@ -73,7 +73,7 @@ def test_heartbeat_record_under_these_keys() -> None:
         ((48, 0x14, "finished"), "30007370646d312e342066696e6973686564"),
         (
             (32, 0x11, "req hs data", b"\xaa\xbb"),
-            "20007370646d312e3120726571206873206461746161abbb",
+            "20007370646d312e31207265712068732064617461aabb",
         ),
     ],
 )
