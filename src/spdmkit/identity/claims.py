@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 from functools import cached_property
+from string import hexdigits
 from typing import Final
 
 from cryptography.x509.oid import NameOID
@@ -252,10 +253,8 @@ class IdentityExpectation:
 
 def _hex_digits(text: str, value: str, size: int | None) -> str:
     digits = value.replace(":", "").replace(" ", "").lower().removeprefix("0x")
-    try:
-        int(digits, 16)
-    except ValueError:
-        raise ConfigurationError(f"{safe_text(text)!r} is not in hex") from None
+    if not digits or not set(digits) <= set(hexdigits):
+        raise ConfigurationError(f"{safe_text(text)!r} is not in hex")
     if size is not None and len(digits) != 2 * size:
         raise ConfigurationError(f"{safe_text(text)!r} has not {size} bytes in hex")
     return digits
