@@ -217,6 +217,19 @@ def test_private_keys_do_not_leak_through_repr_or_pickle(key: PrivateKey) -> Non
         pickle.dumps(key)
 
 
+@pytest.mark.parametrize(
+    ("name", "identifier"),
+    [
+        ("ecdsa-p384", "301006072a8648ce3d020106052b81040022"),
+        ("rsapss-2048", "300d06092a864886f70d0101010500"),
+        ("ed25519", "300506032b6570"),
+        ("ml-dsa-65", "300b0609608648016503040312"),
+    ],
+)
+def test_algorithm_identifier(name: str, identifier: str) -> None:
+    assert PrivateKey.generate(name).public_key.algorithm_identifier().hex() == identifier
+
+
 # --- other implementations' files ----------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Key exchange: ephemeral Diffie-Hellman and key encapsulation (DSP0274 10.16, 12.1, 12.2).
+"""Key exchange: ephemeral Diffie-Hellman and key encapsulation (DSP0274 10.17, 12.1, 12.2).
 
 Whatever is wrong with a peer's value, its length, its range, its curve, is a `ProtocolViolation`,
 to be answered with ERROR InvalidRequest: no secret comes from it. A ciphertext that was tampered
@@ -94,7 +94,7 @@ class _Ffdhe(DhePrivate):
 
 
 class _Ecdhe(DhePrivate):
-    """ExchangeData is X || Y, each as long as the field, big endian (10.16)."""
+    """ExchangeData is X || Y, each as long as the field, big endian (10.17)."""
 
     __slots__ = ("_curve", "_key")
 

@@ -19,7 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa
 
-from spdmkit.crypto import pkcs8, rawkeys
+from spdmkit.crypto import der, pkcs8, rawkeys
 from spdmkit.crypto.hashes import Octets
 from spdmkit.crypto.rawkeys import RawPrivate, RawPublic
 from spdmkit.crypto.registry import BASE_ASYM, PQC_ASYM, SignatureAlgorithm, signature_algorithm
@@ -94,7 +94,7 @@ class PublicKey:
         self.context_handle: object = None
 
     @classmethod
-    def from_spki(cls, der: Octets) -> PublicKey:
+    def from_spki(cls, data: Octets) -> PublicKey:
         """Read a DER SubjectPublicKeyInfo (RFC 5280 4.1).
 
         The bytes are kept: a provisioned public key enters transcripts as it was provisioned.
@@ -103,9 +103,9 @@ class PublicKey:
             DecodeError: the bytes are not a SubjectPublicKeyInfo, or hold a key that does not sign,
                 is malformed, off its curve, or exceeds the caps of this module.
         """
-        if len(der) > MAX_SPKI_SIZE:
-            _refuse(f"{len(der)} bytes, more than the {MAX_SPKI_SIZE} a key may have")
-        spki = bytes(der)
+        if len(data) > MAX_SPKI_SIZE:
+            _refuse(f"{len(data)} bytes, more than the {MAX_SPKI_SIZE} a key may have")
+        spki = bytes(data)
         raw = rawkeys.parse_spki(spki)
         if raw is not None:
             return cls(raw, raw.key_type, spki)
@@ -143,6 +143,11 @@ class PublicKey:
     def spki_sha256(self) -> bytes:
         """SHA-256 of the DER SubjectPublicKeyInfo: the key's name in pins and reports."""
         return hashlib.sha256(self._spki).digest()
+
+    def algorithm_identifier(self) -> bytes:
+        """The DER AlgorithmIdentifier, as PublicKeyInfo of KEY_PAIR_INFO has it."""
+        info = der.Reader(self._spki, "SubjectPublicKeyInfo").nested(der.SEQUENCE, "key")
+        return info.element(der.SEQUENCE, "algorithm")
 
     def to_pem(self) -> bytes:
         """The SubjectPublicKeyInfo in PEM."""

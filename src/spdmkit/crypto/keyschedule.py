@@ -116,7 +116,7 @@ class DirectionSecret:
         return self._expand("finished", self._hash.size)
 
     def finished(self, digest: Octets) -> bytes:
-        """Verify data: HMAC under finished_key over the digest of a transcript (10.16 to 10.19).
+        """Verify data: HMAC under finished_key over the digest of a transcript (10.17 to 10.20).
 
         Raises:
             ProtocolViolation: the secret was wiped.
