@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from spdmkit.errors import AuthenticationError, ConfigurationError
 from spdmkit.identity import oids
-from spdmkit.identity.certificate import Certificate
+from spdmkit.identity.certificate import Certificate, Extended
 from spdmkit.identity.der import Reader
 from spdmkit.identity.models import CertificateModel
 from spdmkit.identity.text import safe_text
@@ -166,8 +166,8 @@ def infer_model(chain: tuple[Certificate, ...]) -> CertificateModel:
     return CertificateModel.NONE
 
 
-def read_device_names(certificate: Certificate) -> tuple[DeviceName, ...]:
-    """SPDM's otherName entries of a certificate.
+def read_device_names(certificate: Extended) -> tuple[DeviceName, ...]:
+    """SPDM's otherName entries of a certificate, or of a request for one.
 
     Raises:
         DecodeError: an entry of SPDM's type is not a UTF8String.
