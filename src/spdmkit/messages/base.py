@@ -80,7 +80,7 @@ class Message(Struct):
         """The field tree of the message at the start of `data`; embedded messages included."""
         data = bytes(data)
         cls.decoder(ctx.version)
-        return walk(cls.layout, data, 0, len(data), ctx, _embedded_tree)
+        return walk(cls.layout, data, (0, len(data)), ctx, _embedded_tree)
 
     @classmethod
     def decoder(cls, version: int) -> Decoder:
@@ -189,8 +189,8 @@ def message_tree(data: bytes | bytearray | memoryview, ctx: Context) -> Node:
     return message_type(data).tree(data, ctx)
 
 
-def _embedded_tree(data: bytes, offset: int, end: int, ctx: LayoutContext) -> Node:
+def _embedded_tree(data: bytes, span: tuple[int, int], ctx: LayoutContext) -> Node:
     """The tree of a message inside another one; its offsets count from the outer message."""
-    found = message_type(data[offset:end])
+    found = message_type(data[span[0] : span[1]])
     found.decoder(ctx.version)
-    return walk(found.layout, data, offset, end, ctx, _embedded_tree)
+    return walk(found.layout, data, span, ctx, _embedded_tree)

@@ -82,7 +82,7 @@ class Struct:
             DecodeError: as `parse`.
         """
         data = bytes(data)
-        return walk(cls.layout, data, 0, len(data), ctx)
+        return walk(cls.layout, data, (0, len(data)), ctx)
 
     @classmethod
     def decoder(cls, version: int) -> Decoder:

@@ -126,9 +126,10 @@ class _Writer:
             if element.maximum is not None:
                 self.refuse(f"{name} > {element.maximum}", element.name, position, name)
         if element.role.role is Role.TOTAL_LENGTH:
-            after = f"start + {name} < {position} + {element.size}"
-            self.refuse(f"{name} > end - start or {after}", element.name, position, name)
-            source.line(f"end = start + {name}")
+            total = f"{name} + {element.uncounted}" if element.uncounted else name
+            after = f"start + {total} < {position} + {element.size}"
+            self.refuse(f"{total} > end - start or {after}", element.name, position, name)
+            source.line(f"end = start + {total}")
             self.exact = True
 
     def refuse(self, condition: str, field: str, position: str, value: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Format", "show"]
@@ -51,7 +52,7 @@ def _version_entry(value: int) -> str:
     return f"{text} alpha {alpha}" if alpha else text
 
 
-_FORMATS = {
+_FORMATS: dict[Format, Callable[[int], str]] = {
     Format.DECIMAL: str,
     Format.HEX: hex,
     Format.VERSION: _version_entry,

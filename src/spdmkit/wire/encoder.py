@@ -47,7 +47,7 @@ class _Writer:
         self.elements = elements[: names.index(stop)] if stop in names else elements
         self.source = Source(f"encode_{cls.__name__}", "obj, ctx")
         self.offset: int | None = 0
-        self.total: tuple[int, int] | None = None
+        self.total: tuple[int, kinds.Uint] | None = None
         self.twice = _twice(elements)
 
     def build(self) -> Any:
@@ -170,8 +170,7 @@ class _Writer:
         if role is Role.TOTAL_LENGTH:
             if self.offset is None:
                 raise TypeError(f"{self.layout.name}.{element.name} has no fixed offset")
-            self.total = self.offset, element.size
-            self.bound = element.maximum
+            self.total = self.offset, element
         elif element.maximum is not None:
             self.check(f"not {element.minimum} <= {name} <= {element.maximum}")
         elif element.minimum:
@@ -215,12 +214,14 @@ class _Writer:
         if self.total is None:
             self.source.line("return b''.join(out)")
             return
-        offset, size = self.total
+        offset, element = self.total
         self.source.line("body = b''.join(out)")
-        if self.bound is not None:
-            self.check(f"len(body) > {self.bound}")
-        self.source.line(f"length = len(body).to_bytes({size}, 'little')")
-        self.source.line(f"return body[:{offset}] + length + body[{offset + size}:]")
+        self.source.line(f"length = len(body) - {element.uncounted}")
+        if element.maximum is not None:
+            self.check(f"length > {element.maximum}")
+        end = offset + element.size
+        length = f"length.to_bytes({element.size}, 'little')"
+        self.source.line(f"return body[:{offset}] + {length} + body[{end}:]")
 
 
 _DYNAMIC: dict[type[Element], Callable[[_Writer, Any], None]] = {
@@ -304,9 +305,10 @@ def _bad_integer(part: Any, value: Any) -> str:
 
 
 def _bad_content(part: Any, value: Any, values: Mapping[str, Any], ctx: Any) -> str:
-    expected = list if isinstance(part, kinds.Items) else (bytes, bytearray)
-    if not isinstance(value, expected):
-        return f"is a {type(value).__name__}"
+    if isinstance(part, kinds.Items) and not isinstance(value, list):
+        return f"is a {type(value).__name__}, not a list"
+    if not isinstance(part, kinds.Items) and not isinstance(value, (bytes, bytearray)):
+        return f"is a {type(value).__name__}, not bytes"
     size = None
     if isinstance(part, kinds.Fixed):
         size = part.size
@@ -319,7 +321,7 @@ def _bad_content(part: Any, value: Any, values: Mapping[str, Any], ctx: Any) -> 
     return _bad_items(part, value, values, ctx) if isinstance(part, kinds.Items) else ""
 
 
-def _bad_items(part: kinds.Items, value: list[Any], values: Mapping[str, Any], ctx: Any) -> str:
+def _bad_items(part: kinds.Items, value: Any, values: Mapping[str, Any], ctx: Any) -> str:
     if part.popcount and len(value) != int(values[part.popcount]).bit_count():
         return f"has {len(value)} entries, which its mask does not say"
     item = part.item

@@ -93,11 +93,16 @@ class Element:
 
 @dataclass(slots=True, kw_only=True)
 class Uint(Element):
-    """An unsigned integer of 1, 2, 3, 4 or 8 bytes; values outside the bounds are refused."""
+    """An unsigned integer of 1, 2, 3, 4 or 8 bytes; values outside the bounds are refused.
+
+    Attributes:
+        uncounted: bytes at the start of a structure that its total length does not count.
+    """
 
     size: int
     minimum: int = 0
     maximum: int | None = None
+    uncounted: int = 0
 
 
 @dataclass(slots=True, kw_only=True)

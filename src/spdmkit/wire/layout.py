@@ -197,39 +197,25 @@ def sized(size: str, name: str = "", **options: Any) -> Any:
     return _field(Sized(name=name, size=size, **options), default=b"")
 
 
-def length_of(
-    target: str,
-    size: int,
-    name: str = "",
-    *,
-    within: Word | None = None,
-    low: int = 0,
-    **options: Any,
-) -> Any:
-    """The number of bytes of attribute `target`; `within`: `size` bits of a word from `low`."""
-    return _counter(RoleOf(Role.LENGTH_OF, target), size, name, within, low, options)
+def length_of(target: str, size: int, name: str = "", **options: Any) -> Any:
+    """The number of bytes of attribute `target`, in `size` bytes.
+
+    With the options `within` (a word) and `low` it takes `size` bits of that word instead.
+    """
+    return _counter(RoleOf(Role.LENGTH_OF, target), size, name, options)
 
 
-def count_of(
-    target: str,
-    size: int,
-    name: str = "",
-    *,
-    within: Word | None = None,
-    low: int = 0,
-    **options: Any,
-) -> Any:
-    """The number of entries of attribute `target`; `within`: `size` bits of a word from `low`."""
-    return _counter(RoleOf(Role.COUNT_OF, target), size, name, within, low, options)
+def count_of(target: str, size: int, name: str = "", **options: Any) -> Any:
+    """The number of entries of attribute `target`; arguments as `length_of`."""
+    return _counter(RoleOf(Role.COUNT_OF, target), size, name, options)
 
 
-def _counter(
-    role: RoleOf, size: int, name: str, within: Word | None, low: int, options: dict[str, Any]
-) -> Any:
-    if within is None:
+def _counter(role: RoleOf, size: int, name: str, options: dict[str, Any]) -> Uint | Bits:
+    holder: Word | None = options.pop("within", None)
+    if holder is None:
         return Uint(name=name, size=size, role=role, **options)
-    part = Bits(name=name, low=low, width=size, role=role, **options)
-    within.bits += (part,)
+    part = Bits(name=name, width=size, role=role, **options)
+    holder.bits += (part,)
     return part
 
 

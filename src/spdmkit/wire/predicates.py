@@ -27,7 +27,7 @@ __all__ = [
 class Predicate(Protocol):
     """A condition over fields already read, the context and the request being answered."""
 
-    def holds(self, values: Mapping[str, Any], ctx: Any) -> bool:
+    def holds(self, values: Mapping[str, Any], ctx: Any, /) -> bool:
         """Whether it holds; `values` maps attribute names to what was read."""
         ...
 
@@ -42,7 +42,7 @@ class Present:
 
     attribute: str
 
-    def holds(self, values: Mapping[str, Any], ctx: Any) -> bool:
+    def holds(self, values: Mapping[str, Any], _ctx: Any, /) -> bool:
         """See `Predicate`."""
         return bool(values[self.attribute])
 
@@ -58,7 +58,7 @@ class Equals:
     attribute: str
     value: int
 
-    def holds(self, values: Mapping[str, Any], ctx: Any) -> bool:
+    def holds(self, values: Mapping[str, Any], _ctx: Any, /) -> bool:
         """See `Predicate`."""
         return bool(values[self.attribute] == self.value)
 
@@ -73,7 +73,7 @@ class InContext:
 
     name: str
 
-    def holds(self, values: Mapping[str, Any], ctx: Any) -> bool:
+    def holds(self, _values: Mapping[str, Any], ctx: Any, /) -> bool:
         """See `Predicate`."""
         return bool(getattr(ctx, self.name))
 
@@ -88,7 +88,7 @@ class Requested:
 
     attribute: str
 
-    def holds(self, values: Mapping[str, Any], ctx: Any) -> bool:
+    def holds(self, _values: Mapping[str, Any], ctx: Any, /) -> bool:
         """See `Predicate`."""
         return bool(getattr(ctx.request, self.attribute, 0))
 
@@ -103,7 +103,7 @@ class Not:
 
     condition: Predicate
 
-    def holds(self, values: Mapping[str, Any], ctx: Any) -> bool:
+    def holds(self, values: Mapping[str, Any], ctx: Any, /) -> bool:
         """See `Predicate`."""
         return not self.condition.holds(values, ctx)
 
@@ -118,7 +118,7 @@ class AllOf:
 
     conditions: tuple[Predicate, ...]
 
-    def holds(self, values: Mapping[str, Any], ctx: Any) -> bool:
+    def holds(self, values: Mapping[str, Any], ctx: Any, /) -> bool:
         """See `Predicate`."""
         return all(condition.holds(values, ctx) for condition in self.conditions)
 
@@ -133,7 +133,7 @@ class AnyOf:
 
     conditions: tuple[Predicate, ...]
 
-    def holds(self, values: Mapping[str, Any], ctx: Any) -> bool:
+    def holds(self, values: Mapping[str, Any], ctx: Any, /) -> bool:
         """See `Predicate`."""
         return any(condition.holds(values, ctx) for condition in self.conditions)
 

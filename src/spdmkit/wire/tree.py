@@ -16,7 +16,10 @@ from spdmkit.wire.display import Format, show
 from spdmkit.wire.kinds import Role
 from spdmkit.wire.layout import Layout, valued
 
-__all__ = ["Node", "walk"]
+__all__ = ["Node", "WholeMessage", "walk"]
+
+WholeMessage = Callable[[bytes, tuple[int, int], Any], "Node"]
+"""(data, span, context) -> the tree of whatever message is there."""
 
 
 @dataclass(slots=True)
@@ -58,21 +61,22 @@ class Node:
             yield from child.walk()
 
 
-def walk(layout: Layout, data: bytes, offset: int, end: int, ctx: Any, whole: Any = None) -> Node:
-    """Walk one structure that starts at `offset` and may not pass `end`.
+def walk(
+    layout: Layout, data: bytes, span: tuple[int, int], ctx: Any, whole: WholeMessage | None = None
+) -> Node:
+    """Walk one structure.
 
     Args:
         layout: its declaration.
         data: the message.
-        offset: where it starts.
-        end: first byte that does not belong to what surrounds it.
+        span: its first byte, and the first byte that does not belong to what surrounds it.
         ctx: the negotiated context.
-        whole: makes the tree of a message embedded in this one: (data, offset, end) -> Node.
+        whole: makes the tree of a message embedded in this one.
 
     Raises:
         DecodeError: the bytes are not what the layout says.
     """
-    walker = _Walker(layout, data, offset, end, ctx, whole)
+    walker = _Walker(layout, data, span, ctx, whole)
     for element in layout.of_version(ctx.version):
         if element.when is None or element.when.holds(walker.values, ctx):
             walker.take(element)
@@ -83,19 +87,24 @@ class _Walker:
     """Where the walk through one structure stands."""
 
     def __init__(
-        self, layout: Layout, data: bytes, start: int, end: int, ctx: Any, whole: Any
+        self,
+        layout: Layout,
+        data: bytes,
+        span: tuple[int, int],
+        ctx: Any,
+        whole: WholeMessage | None,
     ) -> None:
         self.layout = layout
         self.data = data
-        self.start = self.position = start
-        self.end = end
+        self.start, self.end = span
+        self.position = self.start
         self.exact = False
         self.ctx = ctx
         self.whole = whole
         self.values: dict[str, Any] = dict.fromkeys(
             (part.attribute for part in valued(layout.elements)), 0
         )
-        self.node = Node(layout.name, start, 0, clause=layout.clause)
+        self.node = Node(layout.name, self.start, 0, clause=layout.clause)
 
     def take(self, element: kinds.Element) -> None:
         handler: Callable[[_Walker, Any], None] = _HANDLERS[type(element)]
@@ -144,11 +153,12 @@ def _uint(walker: _Walker, element: kinds.Uint) -> None:
         if value != walker.ctx.version:
             raise walker.error(element.name, f"{value:#x} is not the negotiated version")
     elif element.role.role is Role.TOTAL_LENGTH:
-        if value > walker.end - walker.start:
+        total = value + element.uncounted
+        if total > walker.end - walker.start:
             raise walker.error(element.name, f"{value} bytes, but fewer are there")
-        if walker.start + value < walker.position + element.size:
+        if walker.start + total < walker.position + element.size:
             raise walker.error(element.name, f"{value} bytes are too few")
-        walker.end, walker.exact = walker.start + value, True
+        walker.end, walker.exact = walker.start + total, True
     walker.add(element, element.size, value)
 
 
@@ -202,18 +212,20 @@ def _bytes(walker: _Walker, element: kinds.Element, size: int, inner: Any = None
 
 def _look_inside(walker: _Walker, node: Node, inner: kinds.Inner) -> None:
     """Show the structure in a field's bytes, when they are one; the bytes stay the value."""
-    end = node.offset + node.length
     if isinstance(inner, kinds.Alternatives):
         struct = inner.structs.get(walker.values[inner.selector])
         if struct is None:
             return
     else:
         struct = inner.struct
+    span = node.offset, node.offset + node.length
     try:
-        if struct is None:
-            child = walker.whole(walker.data, node.offset, end, walker.ctx)
+        if struct is not None:
+            child = walk(struct.layout, walker.data, span, walker.ctx, walker.whole)
+        elif walker.whole is not None:
+            child = walker.whole(walker.data, span, walker.ctx)
         else:
-            child = walk(struct.layout, walker.data, node.offset, end, walker.ctx, walker.whole)
+            return
     except DecodeError:
         return
     node.children.append(child)
@@ -245,8 +257,8 @@ def _rest(walker: _Walker, element: kinds.Rest) -> None:
 
 
 def _nested(walker: _Walker, element: kinds.Nested) -> None:
-    start = walker.position
-    child = walk(element.struct.layout, walker.data, start, walker.end, walker.ctx, walker.whole)
+    span = walker.position, walker.end
+    child = walk(element.struct.layout, walker.data, span, walker.ctx, walker.whole)
     node = walker.add(element, child.length, True)
     node.value, node.display, node.children = None, "", child.children
 
@@ -281,7 +293,7 @@ def _entries(
     item = element.item
     while position < end if count is None else len(children) < count:
         if isinstance(item, type):
-            child = walk(item.layout, walker.data, position, end, walker.ctx, walker.whole)  # type: ignore[attr-defined]  # every Struct has one
+            child = walk(item.layout, walker.data, (position, end), walker.ctx, walker.whole)  # type: ignore[attr-defined]  # every Struct has one
             value: Any = None
         else:
             size = item.size if isinstance(item, kinds.Uint) else getattr(walker.ctx, item.size)
