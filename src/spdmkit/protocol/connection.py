@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from spdmkit.crypto.registry import Aead, Dhe, HashAlgorithm, Kem, SignatureAlgorithm
 from spdmkit.errors import ProtocolViolation
-from spdmkit.messages import V10, V12, Context, RequesterFlags
+from spdmkit.messages import V10, V11, V12, V13, V14, Context, RequesterFlags, ResponderFlags
+from spdmkit.protocol.algorithms import Selection
+from spdmkit.protocol.deadlines import Timing
 from spdmkit.protocol.events import ConnectionReset, EventSink, SessionEnded
+from spdmkit.protocol.negotiation import Chosen
 from spdmkit.protocol.records import TCP_STRICT, RecordProfile
 from spdmkit.protocol.session import Session
 from spdmkit.protocol.settings import MIN_DATA_TRANSFER_SIZE, Settings
 from spdmkit.protocol.states import Phase
 from spdmkit.protocol.transcript import Transcript
 
-__all__ = ["Announced", "Connection", "Role", "Selection"]
+__all__ = ["Announced", "Connection", "Role"]
 
 
 class Role(enum.Enum):
@@ -47,36 +49,6 @@ class Announced:
     ct_exponent: int = 0
     data_transfer_size: int = MIN_DATA_TRANSFER_SIZE
     max_message_size: int = MIN_DATA_TRANSFER_SIZE
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The algorithms that ALGORITHMS selected, None where nothing was (DSP0274 10.5)."""
-
-    base_hash: HashAlgorithm
-    signature: SignatureAlgorithm | None = None
-    req_signature: SignatureAlgorithm | None = None
-    measurement_hash: HashAlgorithm | None = None
-    measurement_specification: int = 0
-    dhe: Dhe | None = None
-    kem: Kem | None = None
-    aead: Aead | None = None
-    key_schedule: bool = False
-    opaque_format: int = 0
-    mel_specification: int = 0
-
-    def names(self) -> dict[str, str]:
-        """Short names of what was selected, for reports and evidence."""
-        chosen = {
-            "hash": self.base_hash,
-            "signature": self.signature,
-            "requester_signature": self.req_signature,
-            "measurement_hash": self.measurement_hash,
-            "dhe": self.dhe,
-            "kem": self.kem,
-            "aead": self.aead,
-        }
-        return {name: entry.short for name, entry in chosen.items() if entry is not None}
 
 
 class Connection:
@@ -125,6 +97,7 @@ class Connection:
         self.log_keys = log_keys
         self.sessions: dict[int, Session] = {}
         self.clear_handshake: Session | None = None
+        self._handle = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -133,6 +106,8 @@ class Connection:
         self.context = Context()
         self.own = Announced()
         self.peer = Announced()
+        # Before the peer said what it can take, it must take the little that VCA needs.
+        self.peer.data_transfer_size = self.settings.transmit_size
         self.selection: Selection | None = None
         self.vca = b""
         self.m1m2: Transcript | None = None
@@ -140,6 +115,8 @@ class Connection:
         self.multi_key_digests = b""
         self.exchanged_since_vca = False
         self.encapsulated_m1m2: Transcript | None = None
+        self.cached_state_cleared = False
+        self.flow: object = None
 
     def reset(self, reason: str = "GET_VERSION") -> None:
         """Forget everything: sessions, transcripts, negotiated state (DSP0274 10.3)."""
@@ -169,6 +146,69 @@ class Connection:
         if self.selection is None:
             raise ProtocolViolation("algorithms are not negotiated yet", error_code=0x04)
         return self.selection
+
+    # -- negotiation ----------------------------------------------------------------------------
+
+    def set_version(self, version: int) -> None:
+        """The version that the first request after VERSION fixed."""
+        self.version = version
+        self.context = Context(version=version)
+
+    def adopt(self, chosen: Chosen, *, multi_key_req: bool, multi_key_rsp: bool) -> None:
+        """Take the selected algorithms into use: sizes for the codec, transcripts.
+
+        Raises:
+            ProtocolViolation: there is no hash among them, so nothing can be done with this peer.
+            UnsupportedAlgorithm: one of them has no number that we know.
+        """
+        selection = self.selection = Selection.of(chosen)
+        request_size = response_size = 0
+        if selection.dhe is not None:
+            request_size = response_size = selection.dhe.exchange_size
+        elif selection.kem is not None:
+            request_size = selection.kem.encapsulation_key_size
+            response_size = selection.kem.ciphertext_size
+        self.context = Context(
+            version=self.version,
+            hash_size=selection.base_hash.size,
+            signature_size=selection.signature.signature_size if selection.signature else 0,
+            req_signature_size=(
+                selection.req_signature.signature_size if selection.req_signature else 0
+            ),
+            measurement_hash_size=(
+                selection.measurement_hash.size if selection.measurement_hash else 0
+            ),
+            exchange_request_size=request_size,
+            exchange_response_size=response_size,
+            opaque_format=selection.opaque_format,
+            handshake_in_the_clear=self.flag(RequesterFlags.HANDSHAKE_IN_THE_CLEAR_CAP, both=True),
+            multi_key_conn_req=multi_key_req,
+            multi_key_conn_rsp=multi_key_rsp,
+        )
+        self.begin_transcripts()
+
+    @property
+    def chunks_negotiated(self) -> bool:
+        """Both sides can cut large messages into chunks (1.2)."""
+        return self.version >= V12 and self.flag(RequesterFlags.CHUNK_CAP, both=True)
+
+    @property
+    def large_forms(self) -> bool:
+        """The large forms of 1.4 may be used with this responder."""
+        return self.version >= V14 and bool(self.responder.flags & ResponderFlags.LARGE_RESP_CAP)
+
+    @property
+    def timing(self) -> Timing:
+        """Our patience, with the CTExponent the peer announced."""
+        timing = self.settings.timing
+        if self.peer.ct_exponent == timing.ct_exponent:
+            return timing
+        return replace(timing, ct_exponent=self.peer.ct_exponent)
+
+    def next_handle(self) -> int:
+        """A handle for the next large message; they count up and wrap."""
+        self._handle = (self._handle + 1) & 0xFF
+        return self._handle
 
     def begin_transcripts(self) -> None:
         """Start the transcripts that follow negotiation (DSP0274, M1/M2 and L1/L2)."""

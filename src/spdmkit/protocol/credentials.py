@@ -7,13 +7,15 @@ depends on what one connection negotiates except through arguments.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from spdmkit.crypto.hashes import HashAlgorithm
-from spdmkit.crypto.keys import PublicKey, Signer
+from spdmkit.crypto.keys import PublicKey
+from spdmkit.crypto.registry import SignatureAlgorithm
+from spdmkit.crypto.signing import Signer
 from spdmkit.identity.chain import CertificateChain
+from spdmkit.messages import CertificateModel, KeyUsage
 
 __all__ = [
     "PROVISIONED_KEY_SLOT",
@@ -30,29 +32,7 @@ PROVISIONED_KEY_SLOT = 0xFF
 NUMBER_OF_SLOTS = 8
 
 
-class CertificateModel(enum.IntEnum):
-    """Certificate model of a slot (DSP0274, CertificateInfo)."""
-
-    NONE = 0
-    DEVICE = 1
-    ALIAS = 2
-    GENERIC = 3
-
-
-class KeyUsage(enum.IntFlag):
-    """What a slot's key may be used for (DSP0274, KeyUsageMask)."""
-
-    KEY_EXCHANGE = 1 << 0
-    CHALLENGE = 1 << 1
-    MEASUREMENT = 1 << 2
-    ENDPOINT_INFO = 1 << 3
-    STANDARDS_DEFINED = 1 << 14
-    VENDOR_DEFINED = 1 << 15
-
-
-ALL_USES = (
-    KeyUsage.KEY_EXCHANGE | KeyUsage.CHALLENGE | KeyUsage.MEASUREMENT | KeyUsage.ENDPOINT_INFO
-)
+ALL_USES = KeyUsage.KEY_EX | KeyUsage.CHALLENGE | KeyUsage.MEASUREMENT | KeyUsage.ENDPOINT_INFO
 
 
 @dataclass(slots=True)
@@ -75,6 +55,11 @@ class Slot:
     key_pair_id: int = 1
     key_usage: KeyUsage = ALL_USES
     _structures: dict[str, tuple[bytes, bytes]] = field(default_factory=dict, repr=False)
+
+    @property
+    def key_type(self) -> str:
+        """Type of the leaf's key, as `SignatureAlgorithm.key_type` names it."""
+        return self.signer.public_key.key_type
 
     def structure(self, algorithm: HashAlgorithm) -> bytes:
         """The SPDM certificate chain structure, its RootHash by `algorithm` (DSP0274 10.8)."""
@@ -126,13 +111,20 @@ class Credentials:
         self.supported: frozenset[int] = frozenset(supported) | frozenset(self.slots)
         self.provisioned_key = provisioned_key
 
-    def usable(self, algorithm: str) -> Mapping[int, Slot]:
+    def usable(self, algorithm: SignatureAlgorithm) -> Mapping[int, Slot]:
         """The slots whose key signs with the negotiated algorithm, by slot id, ascending."""
         return {
             slot_id: self.slots[slot_id]
             for slot_id in sorted(self.slots)
-            if self.slots[slot_id].signer.algorithm.name == algorithm
+            if self.slots[slot_id].key_type == algorithm.key_type
         }
+
+    def key_types(self) -> frozenset[str]:
+        """The types of all keys we can sign with: what we may offer to sign with."""
+        types = {slot.key_type for slot in self.slots.values()}
+        if self.provisioned_key is not None:
+            types.add(self.provisioned_key.public_key.key_type)
+        return frozenset(types)
 
     @property
     def supported_mask(self) -> int:

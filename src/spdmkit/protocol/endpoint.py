@@ -265,7 +265,9 @@ class RequesterEndpoint:
         else:
             self._waiting = action
 
-    def _end(self, ticket: Ticket[Any], result: Any, error: SpdmError | BaseException | None) -> None:
+    def _end(
+        self, ticket: Ticket[Any], result: Any, error: SpdmError | BaseException | None
+    ) -> None:
         self._current = None
         # The next exchange must not start on a connection whose answer may still come.
         if isinstance(error, DeadlineExceeded):
@@ -292,5 +294,3 @@ class RequesterEndpoint:
             self._fail(TransportError("a request was cancelled after it was sent"))
         else:
             self._advance()
-
-

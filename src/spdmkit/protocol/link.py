@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from spdmkit.crypto.signing import SigningContext
 from spdmkit.errors import DeadlineExceeded, PeerError, ProtocolViolation, SpdmError, TransportError
 from spdmkit.messages import (
     V10,
@@ -35,6 +36,7 @@ from spdmkit.protocol.records import ApplicationData, wrap_application
 from spdmkit.protocol.states import Refusal, SessionPhase, in_connection
 
 if TYPE_CHECKING:
+    from spdmkit.crypto.registry import HashAlgorithm, SignatureAlgorithm
     from spdmkit.protocol.connection import Connection
     from spdmkit.protocol.session import Session
     from spdmkit.protocol.transcript import Transcript
@@ -155,6 +157,7 @@ class Link:
 
     def _permit(self, code: RequestCode) -> None:
         connection = self.connection
+        verdict: object
         if self.session is not None:
             verdict = self.session.permits(code)
             where = f"in a session ({self.session.phase.value})"
@@ -162,9 +165,7 @@ class Link:
             verdict = in_connection(connection.phase, code, connection.version)
             where = f"outside a session ({connection.phase.value})"
         if isinstance(verdict, Refusal):
-            raise ProtocolViolation(
-                f"{code.name} is not legal {where}", error_code=verdict.error
-            )
+            raise ProtocolViolation(f"{code.name} is not legal {where}", error_code=verdict.error)
 
     def _before(self, code: RequestCode) -> None:
         """Reset the transcripts that this request does not belong to (DSP0274, M1/M2, L1/L2)."""
@@ -184,6 +185,60 @@ class Link:
     def measurement_transcript(self) -> Transcript | None:
         """L1/L2 of this session, or of the connection outside of any."""
         return self.connection.l1l2 if self.session is None else self.session.l1l2
+
+    def note_digests(self, request: bytes, response: bytes) -> None:
+        """GET_DIGESTS and DIGESTS enter M1/M2 anew, and as "D" the sessions to come (1.3)."""
+        connection = self.connection
+        if self.session is not None or connection.m1m2 is None:
+            return
+        connection.m1m2.reset()
+        connection.m1m2.append(request, response)
+        first = not connection.exchanged_since_vca and not connection.multi_key_digests
+        if first and connection.context.multi_key_conn_rsp:
+            connection.multi_key_digests = response
+
+    def note_for_challenge(self, request: bytes, response: bytes) -> None:
+        """GET_CERTIFICATE and CERTIFICATE enter M1/M2; only messages outside sessions do."""
+        if self.session is None and self.connection.m1m2 is not None:
+            self.connection.m1m2.append(request, response)
+
+    @property
+    def l1l2(self) -> Transcript:
+        """`measurement_transcript`, once algorithms are negotiated."""
+        transcript = self.measurement_transcript
+        if transcript is None:
+            raise ProtocolViolation("algorithms are not negotiated yet")
+        return transcript
+
+    @property
+    def challenge_transcript(self) -> Transcript:
+        """M1/M2 as CHALLENGE_AUTH of the peer will sign it."""
+        transcript = self.connection.m1m2
+        if transcript is None:
+            raise ProtocolViolation("algorithms are not negotiated yet")
+        return transcript
+
+    @property
+    def challenge_signature(self) -> tuple[SignatureAlgorithm, SigningContext]:
+        """What the peer signs CHALLENGE_AUTH with."""
+        return self.peer_signature, SigningContext.RESPONDER_CHALLENGE_AUTH
+
+    @property
+    def peer_signature(self) -> SignatureAlgorithm:
+        """The negotiated algorithm of the peer's signatures.
+
+        Raises:
+            ProtocolViolation: none was negotiated.
+        """
+        algorithm = self.connection.algorithms.signature
+        if algorithm is None:
+            raise ProtocolViolation("no signature algorithm was negotiated with the responder")
+        return algorithm
+
+    @property
+    def peer_hash(self) -> HashAlgorithm:
+        """The negotiated hash, by which chains are hashed."""
+        return self.connection.algorithms.base_hash
 
     def _context(self, request: Message) -> Context:
         return replace(self.connection.context, request=request)
@@ -225,9 +280,7 @@ class Link:
         message, consumed = expected.parse(received, context)
         if consumed != len(received):
             if any(received[consumed:]):
-                raise ProtocolViolation(
-                    f"{len(received) - consumed} bytes follow {expected.name}"
-                )
+                raise ProtocolViolation(f"{len(received) - consumed} bytes follow {expected.name}")
             received = received[:consumed]
         return Answer(message, sent, received)
 
@@ -314,7 +367,7 @@ class Link:
         """One frame there, one frame back."""
         deadline = self._deadline(code)
         session = self.session
-        if session is None or session.clear_handshake_now:
+        if session is None or session.in_the_clear:
             frame = yield from self._transfer(Frame(FrameKind.MESSAGE, message), deadline)
             if frame.kind is not FrameKind.MESSAGE:
                 raise ProtocolViolation("a secured message answered a request outside a session")
@@ -381,10 +434,10 @@ class Link:
             chunk = message[offset : offset + limit - header]
             last = offset + len(chunk) == len(message)
             request = ChunkSend(
-                last_chunk=int(last),
+                last_chunk=last,
                 handle=handle,
                 chunk_seq_no=sequence,
-                large_message_size=len(message) if sequence == 0 else None,
+                large_message_size=len(message) if sequence == 0 else 0,
                 chunk=chunk,
             )
             context = self._context(request)
@@ -417,7 +470,7 @@ class Link:
             if chunk.handle != handle or chunk.chunk_seq_no != sequence:
                 raise ProtocolViolation("CHUNK_RESPONSE is for another chunk")
             if sequence == 0:
-                size = chunk.large_message_size or 0
+                size = chunk.large_message_size
                 if not 0 < size <= connection.settings.max_message_size:
                     raise ProtocolViolation(f"a large response of {size} bytes is refused")
             have += len(chunk.chunk)

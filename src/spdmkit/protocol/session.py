@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from spdmkit.messages import RequestCode
     from spdmkit.protocol.connection import Connection
+    from spdmkit.protocol.proofs import ProvenKey
 
 __all__ = ["MutualAuth", "PeerProof", "Session", "SessionKind"]
 
@@ -87,6 +88,8 @@ class Session:
         "_schedule",
         "clear_handshake",
         "encapsulated_digests",
+        "encapsulation_began",
+        "flow",
         "heartbeat_period",
         "kind",
         "l1l2",
@@ -94,7 +97,7 @@ class Session:
         "limit",
         "local_slot",
         "mutual",
-        "peer_chain_digest",
+        "peer_key",
         "phase",
         "policy",
         "proof",
@@ -104,6 +107,7 @@ class Session:
         "session_id",
         "subscriptions",
         "transcript",
+        "update_unverified",
     )
 
     def __init__(
@@ -140,8 +144,11 @@ class Session:
         self.policy = 0
         self.limit = 1 << 64
         self.local_slot: int | None = None
-        self.peer_chain_digest = b""
+        self.peer_key: ProvenKey | None = None
+        self.update_unverified = False
         self.encapsulated_digests = b""
+        self.encapsulation_began = False
+        self.flow: object = None
         self.subscriptions: tuple[object, ...] = ()
         profile = profile or connection.record_profile
         encrypt = connection.encrypts_records
@@ -220,9 +227,7 @@ class Session:
             if old is not None:
                 old.wipe()
         self._request_secret, self._response_secret = request, response
-        ours, theirs = (
-            (request, response) if self._connection.is_requester else (response, request)
-        )
+        ours, theirs = (request, response) if self._connection.is_requester else (response, request)
         self.sender.rekey(*ours.key_and_iv(), self.limit)
         self.receiver.rekey(*theirs.key_and_iv(), self.limit)
 
@@ -238,6 +243,11 @@ class Session:
     def alive(self) -> bool:
         """True until the session ended."""
         return self.phase is not SessionPhase.ENDED
+
+    @property
+    def in_the_clear(self) -> bool:
+        """True while its handshake messages travel outside of it."""
+        return self.clear_handshake and self.phase is SessionPhase.HANDSHAKE_KEY_EXCHANGE
 
     @property
     def established(self) -> bool:

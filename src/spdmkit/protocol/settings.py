@@ -17,6 +17,7 @@ from spdmkit.crypto import registry
 from spdmkit.errors import ConfigurationError
 from spdmkit.messages import V10, V11, V12, V13, V14
 from spdmkit.protocol.deadlines import Timing
+from spdmkit.protocol.session import MutualAuth
 
 __all__ = ["ALL_VERSIONS", "AlgorithmSet", "Settings", "MIN_DATA_TRANSFER_SIZE"]
 
@@ -68,9 +69,11 @@ class AlgorithmSet:
             "measurement_hash": registry.MEASUREMENT_HASH,
         }
         masks = {name: table.usable_mask(V14) for name, table in usable.items()}
-        return cls(
-            **masks, req_base_asym=masks["base_asym"], req_pqc_asym=masks["pqc_asym"]
-        )
+        return cls(**masks, req_base_asym=masks["base_asym"], req_pqc_asym=masks["pqc_asym"])
+
+    def with_masks(self, **masks: int) -> AlgorithmSet:
+        """This set with some masks replaced."""
+        return replace(self, **masks)
 
     def narrowed(self, **masks: int) -> AlgorithmSet:
         """This set with some masks cut down to what is also in `masks`.
@@ -103,12 +106,13 @@ class Settings:
         busy_tries: how often a requester asks again after Busy.
         heartbeat_period: seconds a responder demands, 0 for none.
         max_sessions: sessions per connection.
+        mutual_auth: mutual authentication that a responder asks for in KEY_EXCHANGE.
+        requester_slot: the requester's slot it then asks for.
         multi_key: ask for several keys per connection (1.3).
         secured_versions: DSP0277 versions offered or accepted, as in the opaque data.
         aead_limit_exponent: our AEAD limit is 2 to this many records per key (DSP0277 1.3).
         cache_negotiated_state: keep and offer negotiated state across connections (CACHE_CAP).
         keep_messages: keep the signed conversation, for evidence.
-        random_session_half: take our half of a session id from the random source.
     """
 
     versions: tuple[int, ...] = (V14, V13, V12)
@@ -124,6 +128,8 @@ class Settings:
     heartbeat_period: int = 0
     max_sessions: int = 4
     multi_key: bool = False
+    mutual_auth: MutualAuth = MutualAuth.NONE
+    requester_slot: int = 0
     secured_versions: tuple[int, ...] = (0x1300, 0x1200, 0x1100, 0x1000)
     aead_limit_exponent: int = 64
     cache_negotiated_state: bool = False

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 
 from spdmkit.messages import V10, V11, V12, V13, V14, ErrorCode, RequestCode
 
-__all__ = ["CONNECTION", "SESSION", "SINCE", "Phase", "Refusal", "SessionPhase", "in_connection", "in_session"]
+__all__ = [
+    "CONNECTION",
+    "SESSION",
+    "SINCE",
+    "Phase",
+    "Refusal",
+    "SessionPhase",
+    "in_connection",
+    "in_session",
+]
 
 R = RequestCode
 
@@ -184,6 +193,4 @@ def in_session(phase: SessionPhase, code: RequestCode, version: int) -> SessionP
     after = SESSION.get((phase, code))
     if after is not None:
         return after
-    return Refusal(
-        ErrorCode.UNEXPECTED_REQUEST, ends_session=phase is not SessionPhase.ESTABLISHED
-    )
+    return Refusal(ErrorCode.UNEXPECTED_REQUEST, ends_session=phase is not SessionPhase.ESTABLISHED)

@@ -7,25 +7,30 @@ requests on the wire (the responder) and encapsulated ones (the requester, DSP02
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+import contextlib
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from spdmkit.errors import ProtocolViolation
-from spdmkit.messages import Context, ErrorCode, Message
+from spdmkit.crypto.signing import SigningContext
+from spdmkit.errors import AuthenticationError, ProtocolViolation, SpdmError
+from spdmkit.messages import Context, ErrorCode, KeyUsage, Message
 from spdmkit.protocol.actions import Work
+from spdmkit.protocol.credentials import PROVISIONED_KEY_SLOT
 
 if TYPE_CHECKING:
     from spdmkit.crypto.registry import SignatureAlgorithm
-    from spdmkit.crypto.signing import SigningContext
+    from spdmkit.crypto.signing import Signer
     from spdmkit.protocol.connection import Connection
-    from spdmkit.protocol.credentials import Credentials, Signer, Slot
+    from spdmkit.protocol.credentials import Credentials, Slot
     from spdmkit.protocol.responder.device import Device, Peer
     from spdmkit.protocol.session import Session
+    from spdmkit.protocol.transcript import Transcript
 
-__all__ = ["Call", "Handler", "Outcome", "Steps"]
+__all__ = ["Call", "Handler", "Outcome", "SessionOver", "Steps"]
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(slots=True)
@@ -40,6 +45,24 @@ class Outcome:
 
     response: bytes
     then: Callable[[], None] | None = None
+
+
+class SessionOver(ProtocolViolation):
+    """A request so wrong that its session ends with the ERROR that answers it.
+
+    Attributes:
+        session: the session.
+    """
+
+    def __init__(self, session: Session, reason: SpdmError) -> None:
+        if isinstance(reason, ProtocolViolation):
+            code, data = reason.error_code, reason.error_data
+        elif isinstance(reason, AuthenticationError):
+            code, data = int(ErrorCode.DECRYPT_ERROR), 0
+        else:
+            code, data = int(ErrorCode.INVALID_REQUEST), 0
+        super().__init__(str(reason), error_code=code, error_data=data)
+        self.session = session
 
 
 Steps: TypeAlias = Generator[Work, Any, Outcome]
@@ -78,6 +101,100 @@ class Call:
     def answer(self, response: Message) -> Outcome:
         """An outcome that only sends `response`."""
         return Outcome(response.encode(self.context))
+
+    def typed(self, kind: type[M]) -> M:
+        """The request as what the table says it is."""
+        if not isinstance(self.request, kind):
+            raise ProtocolViolation(f"{self.request.name} reached a handler of {kind.__name__}")
+        return self.request
+
+    def room_for_response(self, header: int) -> int:
+        """How much data fits a response with such a header, in chunks when that is possible."""
+        connection = self.connection
+        peer = connection.peer
+        if connection.chunks_negotiated:
+            return peer.max_message_size - header
+        return min(peer.data_transfer_size, connection.settings.transmit_size) - header
+
+    # -- transcripts ----------------------------------------------------------------------------
+
+    @property
+    def challenge_transcript(self) -> Transcript:
+        """M1/M2 as our CHALLENGE_AUTH signs it."""
+        connection = self.connection
+        transcript = connection.encapsulated_m1m2 if self.encapsulated else connection.m1m2
+        if transcript is None:
+            raise ProtocolViolation(
+                "algorithms are not negotiated", error_code=ErrorCode.UNEXPECTED_REQUEST
+            )
+        return transcript
+
+    @property
+    def challenge_context(self) -> SigningContext:
+        """What our CHALLENGE_AUTH is signed as."""
+        if self.encapsulated:
+            return SigningContext.REQUESTER_CHALLENGE_AUTH
+        return SigningContext.RESPONDER_CHALLENGE_AUTH
+
+    @property
+    def measurement_transcript(self) -> Transcript:
+        """L1/L2 of the session, or of the connection outside of any."""
+        transcript = self.connection.l1l2 if self.session is None else self.session.l1l2
+        if transcript is None:
+            raise ProtocolViolation(
+                "algorithms are not negotiated", error_code=ErrorCode.UNEXPECTED_REQUEST
+            )
+        return transcript
+
+    def note_digests(self, response: bytes) -> None:
+        """GET_DIGESTS and DIGESTS enter M1/M2 anew, and as D the session transcripts (1.3)."""
+        connection = self.connection
+        if self.encapsulated:
+            self._note_encapsulated(response, restart=True)
+            session = self.session
+            if session is not None and self.context.multi_key_conn_req:
+                first = not session.encapsulated_digests and not session.encapsulation_began
+                session.encapsulated_digests = response if first else session.encapsulated_digests
+        elif self.session is None and connection.m1m2 is not None:
+            connection.m1m2.reset()
+            connection.m1m2.append(self.raw, response)
+            first = not connection.exchanged_since_vca and not connection.multi_key_digests
+            if first and self.context.multi_key_conn_rsp:
+                connection.multi_key_digests = response
+
+    def note_for_challenge(self, response: bytes) -> None:
+        """GET_CERTIFICATE and CERTIFICATE enter M1/M2; only messages outside sessions do."""
+        if self.encapsulated:
+            self._note_encapsulated(response, restart=False)
+        elif self.session is None and self.connection.m1m2 is not None:
+            self.connection.m1m2.append(self.raw, response)
+
+    def _note_encapsulated(self, response: bytes, *, restart: bool) -> None:
+        transcript = self.connection.encapsulated_m1m2
+        if transcript is not None:
+            if restart:
+                transcript.reset()
+            transcript.append(self.raw, response)
+
+    def the_session(self) -> Session:
+        """The session of this request.
+
+        Raises:
+            ProtocolViolation: there is none.
+        """
+        if self.session is None:
+            raise ProtocolViolation(
+                f"{self.request.name} needs a session", error_code=ErrorCode.UNEXPECTED_REQUEST
+            )
+        return self.session
+
+    @contextlib.contextmanager
+    def ending_session_on_failure(self, session: Session) -> Iterator[None]:
+        """Whatever goes wrong in a finisher ends its session, with DecryptError or its own ERROR."""
+        try:
+            yield
+        except SpdmError as error:
+            raise SessionOver(session, error) from error
 
     def the_device(self) -> Device:
         """The device.
@@ -122,6 +239,27 @@ class Call:
         if slot is None:
             raise ProtocolViolation(f"slot {slot_id} holds no chain for the negotiated algorithm")
         return slot
+
+    def signing_key(self, slot_id: int, usage: KeyUsage) -> tuple[Signer, bytes]:
+        """The signer of a slot, and the hash that stands for its chain or key.
+
+        Args:
+            slot_id: 0 to 7, or 0xFF for the key that was provisioned to the peer.
+            usage: what it is to be used for.
+
+        Raises:
+            ProtocolViolation: no such slot, or its key is not for that (InvalidRequest).
+        """
+        algorithm = self.connection.algorithms.base_hash
+        if slot_id == PROVISIONED_KEY_SLOT:
+            key = self.credentials.provisioned_key
+            if key is None:
+                raise ProtocolViolation("no public key of ours was provisioned")
+            return key.signer, algorithm.digest(key.public_key.spki())
+        slot = self.slot(slot_id)
+        if self.context.multi_key_conn and not slot.key_usage & usage:
+            raise ProtocolViolation(f"the key of slot {slot_id} is not for {usage.name}")
+        return slot.signer, slot.digest(algorithm)
 
     def sign(
         self, signer: Signer, context: SigningContext, digest: bytes

@@ -14,8 +14,11 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from spdmkit.crypto.hashes import HashAlgorithm
-from spdmkit.protocol.credentials import CertificateModel, Credentials
+from spdmkit.crypto.registry import HashAlgorithm, SignatureAlgorithm
+from spdmkit.identity import CertificateChain, VerifiedChain
+from spdmkit.messages import CertificateModel
+from spdmkit.protocol.credentials import Credentials
+from spdmkit.protocol.proofs import ProvenKey
 
 __all__ = [
     "CsrRequest",
@@ -149,6 +152,20 @@ class Device(Protocol):
 
     def pre_shared_key(self, hint: bytes) -> bytes | None:
         """The key for a PSK hint as the requester sent it, or None."""
+        ...
+
+    def verify_requester(
+        self, chain: CertificateChain, algorithm: SignatureAlgorithm
+    ) -> VerifiedChain:
+        """Verify a requester's chain against the roots this device trusts requesters by.
+
+        Raises:
+            AuthenticationError: it does not hold, or no requester roots are configured.
+        """
+        ...
+
+    def known_requester(self, slot_id: int, algorithm: HashAlgorithm) -> ProvenKey | None:
+        """The chain or key of a requester that was provisioned here (0xF: its raw key)."""
         ...
 
     def certificate_signing_request(self, request: CsrRequest) -> bytes | Awaitable[bytes]:

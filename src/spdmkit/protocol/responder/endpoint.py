@@ -17,7 +17,7 @@ from spdmkit.protocol.actions import Work
 from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.endpoint import Job
 from spdmkit.protocol.frames import Frame, FrameKind
-from spdmkit.protocol.handlers.call import Call, Outcome, Steps, for_request
+from spdmkit.protocol.handlers.call import Call, Outcome, SessionOver, Steps, for_request
 from spdmkit.protocol.handlers.table import HANDLERS, Entry, missing_capability
 from spdmkit.protocol.records import ApplicationData, record_session_id, wrap_application
 from spdmkit.protocol.responder.chunks import ChunkedRequest, ChunkedResponse
@@ -145,7 +145,11 @@ class ResponderEndpoint:
         except StopIteration as stop:
             self._finished(running, stop.value, now)
         except Exception as error:  # noqa: BLE001  # a handler's failure is the peer's ERROR, never ours
-            self._finished(running, Outcome(self._error_for(error, running.carrier)), now)
+            failed, carrier = error, running.carrier
+            refusal = Outcome(
+                self._error_for(failed, carrier), lambda: self._after_refusal(failed, carrier)
+            )
+            self._finished(running, refusal, now)
         else:
             running.job = self._start_job(step)
 
@@ -241,9 +245,7 @@ class ResponderEndpoint:
             )
         return code
 
-    def _resumed(
-        self, code: RequestCode, raw: bytes, carrier: Session | None, now: float
-    ) -> bool:
+    def _resumed(self, code: RequestCode, raw: bytes, carrier: Session | None, now: float) -> bool:
         """Deal with what is already under way; True when the request is answered by that."""
         running = self._running
         if code == R.RESPOND_IF_READY:
@@ -335,7 +337,10 @@ class ResponderEndpoint:
             verdict = in_session(carrier.phase, code, connection.version)
         if isinstance(verdict, Refusal):
             if verdict.ends_session and session is not None:
-                raise _EndsSession(session, code, verdict)
+                reason = ProtocolViolation(
+                    f"{code.name} is not legal in the handshake", error_code=verdict.error
+                )
+                raise SessionOver(session, reason)
             raise ProtocolViolation(
                 f"{code.name} is not legal now", error_code=verdict.error, error_data=verdict.data
             )
@@ -384,7 +389,11 @@ class ResponderEndpoint:
             running.outcome = outcome
 
     def _respond_if_ready(
-        self, running: _Running | None, raw: bytes, carrier: Session | None, now: float  # noqa: ARG002  # same shape as its callers
+        self,
+        running: _Running | None,
+        raw: bytes,
+        carrier: Session | None,
+        now: float,  # noqa: ARG002  # same shape as its callers
     ) -> None:
         # The token counts only where it was given: this connection, this session, this request.
         if (
@@ -516,7 +525,7 @@ class ResponderEndpoint:
 
     def _after_refusal(self, error: Exception, carrier: Session | None) -> None:
         connection = self.connection
-        if isinstance(error, _EndsSession):
+        if isinstance(error, SessionOver):
             connection.end_session(error.session, str(error))
         elif carrier is not None:
             carrier.l1l2.reset()
@@ -527,15 +536,3 @@ class ResponderEndpoint:
     def credentials(self) -> Credentials:
         """Our slots and signers, as they are now."""
         return self.device.credentials
-
-
-class _EndsSession(ProtocolViolation):
-    """A request so far out of order that its session is over."""
-
-    def __init__(self, session: Session, code: RequestCode, refusal: Refusal) -> None:
-        super().__init__(
-            f"{code.name} ended the session in its handshake",
-            error_code=refusal.error,
-            error_data=refusal.data,
-        )
-        self.session = session

@@ -1,0 +1,22 @@
+"""Which requests a responder may encapsulate, and what answers them at the requester (10.21)."""
+
+from __future__ import annotations
+
+from spdmkit import messages as m
+from spdmkit.messages import RequestCode, RequesterFlags
+from spdmkit.protocol.handlers import certificates, sessions
+from spdmkit.protocol.handlers.entry import Entry
+
+__all__ = ["ENCAPSULATED"]
+
+R = RequestCode
+Q = RequesterFlags
+
+ENCAPSULATED: dict[int, Entry] = {
+    R.GET_DIGESTS: Entry(m.GetDigests, certificates.get_digests, requester=Q.CERT_CAP),
+    R.GET_CERTIFICATE: Entry(m.GetCertificate, certificates.get_certificate, requester=Q.CERT_CAP),
+    R.CHALLENGE: Entry(m.Challenge, certificates.challenge, requester=Q.CHAL_CAP),
+    R.KEY_UPDATE: Entry(m.KeyUpdate, sessions.key_update, requester=Q.KEY_UPD_CAP),
+    R.END_SESSION: Entry(m.EndSession, sessions.end_session),
+}
+"""Request code -> how the requester answers it; `Entry.requester` is what it must have announced."""

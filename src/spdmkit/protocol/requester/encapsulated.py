@@ -1,0 +1,186 @@
+"""Answering the responder's own requests: encapsulated ones (DSP0274 10.21).
+
+The same handlers answer here as on a responder; only the way the messages travel differs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spdmkit.errors import PeerError, ProtocolViolation, SpdmError
+from spdmkit.messages import (
+    V12,
+    DeliverEncapsulatedResponse,
+    EncapsulatedPayload,
+    EncapsulatedRequest,
+    EncapsulatedResponseAck,
+    Error,
+    ErrorCode,
+    GetDigests,
+    GetEncapsulatedRequest,
+    RequestCode,
+)
+from spdmkit.protocol.actions import perform
+from spdmkit.protocol.handlers.call import Call, Handler, Outcome, Steps, for_request
+from spdmkit.protocol.handlers.encapsulated import ENCAPSULATED
+from spdmkit.protocol.responder.device import Peer
+
+if TYPE_CHECKING:
+    from spdmkit.protocol.actions import Exchange
+    from spdmkit.protocol.credentials import Credentials
+    from spdmkit.protocol.link import Link
+
+__all__ = ["authenticate_encapsulated", "serve_encapsulated"]
+
+_IN_HANDSHAKE = frozenset({RequestCode.GET_DIGESTS, RequestCode.GET_CERTIFICATE})
+_MOST_REQUESTS = 1024
+"""Encapsulated requests in one flow; a chain in small portions needs the most."""
+
+
+def authenticate_encapsulated(
+    link: Link, credentials: Credentials, *, digests_first: bool
+) -> Exchange[int]:
+    """The flow of session-based mutual authentication; the slot FINISH is to be signed with.
+
+    Args:
+        link: the way through the session in its handshake.
+        credentials: our slots.
+        digests_first: the optimized flow: the responder's first request is an implicit GET_DIGESTS.
+    """
+    slot = yield from _flow(link, credentials, _IN_HANDSHAKE, digests_first=digests_first)
+    # The reference responder says "absent" where it means slot 0.
+    return slot or 0
+
+
+def serve_encapsulated(link: Link, credentials: Credentials) -> Exchange[bool]:
+    """Ask for the responder's requests and answer all it has.
+
+    Returns:
+        False when it had none.
+    """
+    try:
+        yield from _flow(link, credentials, None, digests_first=False)
+    except PeerError as error:
+        if error.code in (ErrorCode.DECRYPT_ERROR, ErrorCode.REQUEST_RESYNCH):
+            raise
+        # Whatever else it says, it has nothing for us.
+        return False
+    return True
+
+
+def _flow(
+    link: Link,
+    credentials: Credentials,
+    permitted: frozenset[RequestCode] | None,
+    *,
+    digests_first: bool,
+) -> Exchange[int | None]:
+    """Serve one flow to its end; the slot byte that ended it, if one did."""
+    request_id = 0
+    if digests_first:
+        request = GetDigests().encode(link.connection.context)
+        # Nobody sent this request: only its response enters a transcript.
+        response = yield from _answer(link, credentials, request, permitted)
+    else:
+        answer = yield from link.ask(GetEncapsulatedRequest(), EncapsulatedRequest)
+        request_id = answer.message.request_id
+        request = answer.message.encapsulated_request
+        response = yield from _answer(link, credentials, request, permitted)
+    for _ in range(_MOST_REQUESTS):
+        delivery = DeliverEncapsulatedResponse(
+            request_id=request_id, encapsulated_response=response
+        )
+        ack = (yield from link.ask(delivery, EncapsulatedResponseAck)).message
+        if link.connection.version >= V12 and ack.ack_request_id != request_id:
+            raise ProtocolViolation("ENCAPSULATED_RESPONSE_ACK is for another request")
+        if ack.payload_type == EncapsulatedPayload.ABSENT:
+            return None
+        if ack.payload_type == EncapsulatedPayload.REQ_SLOT_NUMBER:
+            if len(ack.payload) < 1:
+                raise ProtocolViolation("ENCAPSULATED_RESPONSE_ACK lacks its slot number")
+            return ack.payload[0]
+        if ack.payload_type != EncapsulatedPayload.PRESENT or not ack.payload:
+            raise ProtocolViolation(f"ENCAPSULATED_RESPONSE_ACK payload type {ack.payload_type}")
+        request_id = ack.request_id
+        response = yield from _answer(link, credentials, ack.payload, permitted)
+    raise ProtocolViolation("the responder does not stop asking")
+
+
+def _answer(
+    link: Link,
+    credentials: Credentials,
+    raw: bytes,
+    permitted: frozenset[RequestCode] | None,
+) -> Exchange[bytes]:
+    """Our response to one encapsulated request, or the ERROR that it deserves."""
+    connection = link.connection
+    try:
+        call, handler = _call(link, credentials, raw, permitted)
+        answer = handler(call)
+        if isinstance(answer, Outcome):
+            outcome = answer
+        else:
+            outcome = yield from _driven(answer)
+    except SpdmError as error:
+        code = error.error_code if isinstance(error, ProtocolViolation) else 0x01
+        data = error.error_data if isinstance(error, ProtocolViolation) else 0
+        return Error(error_code=code, error_data=data).encode(connection.context)
+    if outcome.then is not None:
+        outcome.then()
+    return outcome.response
+
+
+def _driven(steps: Steps) -> Exchange[Outcome]:
+    """Run a handler that needs slow work: pass its `Work` on, and the results back."""
+    result: Any = None
+    while True:
+        try:
+            work = steps.send(result)
+        except StopIteration as stop:
+            outcome: Outcome = stop.value
+            return outcome
+        result = yield from perform(work.call)
+
+
+def _call(
+    link: Link,
+    credentials: Credentials,
+    raw: bytes,
+    permitted: frozenset[RequestCode] | None,
+) -> tuple[Call, Handler]:
+    """The request as a handler wants it, when it is one that may be encapsulated now."""
+    connection = link.connection
+    if len(raw) < 4 or raw[0] != connection.version:
+        raise ProtocolViolation("the encapsulated request has another version")
+    entry = ENCAPSULATED.get(raw[1])
+    if entry is None:
+        raise ProtocolViolation(
+            f"request 0x{raw[1]:02x} may not be encapsulated",
+            error_code=ErrorCode.UNSUPPORTED_REQUEST,
+            error_data=raw[1],
+        )
+    if permitted is not None and raw[1] not in permitted:
+        raise ProtocolViolation(
+            f"{entry.message.name} may not be encapsulated in a handshake",
+            error_code=ErrorCode.UNEXPECTED_REQUEST,
+        )
+    if entry.requester and not connection.own.flags & entry.requester:
+        raise ProtocolViolation(
+            f"{entry.message.name} needs a capability we did not announce",
+            error_code=ErrorCode.UNSUPPORTED_REQUEST,
+            error_data=raw[1],
+        )
+    request, consumed = entry.message.parse(
+        raw, for_request(connection.context, None, requester_side=True)
+    )
+    call = Call(
+        connection=connection,
+        session=link.session,
+        request=request,
+        raw=raw[:consumed],
+        context=for_request(connection.context, request, requester_side=True),
+        credentials=credentials,
+        device=None,
+        peer=Peer(),
+    )
+    return call, entry.handler

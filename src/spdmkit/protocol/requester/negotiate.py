@@ -1,0 +1,154 @@
+"""GET_VERSION, GET_CAPABILITIES, NEGOTIATE_ALGORITHMS as a requester (DSP0274 10.2 to 10.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spdmkit.errors import AuthenticationError, ProtocolViolation
+from spdmkit.messages import (
+    V11,
+    V12,
+    V13,
+    V14,
+    Algorithms,
+    Capabilities,
+    GetCapabilities,
+    GetVersion,
+    RequesterFlags,
+    ResponderFlags,
+    Version,
+    invalid_capabilities,
+)
+from spdmkit.protocol.algorithms import for_version, read_choice, write_offer
+from spdmkit.protocol.capabilities import requester_flags
+from spdmkit.protocol.connection import Announced
+from spdmkit.protocol.negotiation import verify_choice
+from spdmkit.protocol.settings import MIN_DATA_TRANSFER_SIZE, AlgorithmSet
+from spdmkit.protocol.states import Phase
+
+if TYPE_CHECKING:
+    from spdmkit.protocol.actions import Exchange
+    from spdmkit.protocol.connection import Connection
+    from spdmkit.protocol.link import Link
+
+__all__ = ["get_capabilities", "get_version", "negotiate", "negotiate_algorithms"]
+
+
+def negotiate(link: Link) -> Exchange[Connection]:
+    """Bring a connection from nothing to negotiated algorithms.
+
+    Returns:
+        The connection; its `version`, `peer` and `selection` are set.
+
+    Raises:
+        AuthenticationError: step "negotiation": nothing in common, or a choice that is not ours.
+        SpdmError: as `Link.ask`.
+    """
+    yield from get_version(link)
+    yield from get_capabilities(link)
+    yield from negotiate_algorithms(link)
+    return link.connection
+
+
+def get_version(link: Link) -> Exchange[int]:
+    """GET_VERSION: reset the connection and settle on the newest version both sides allow."""
+    connection = link.connection
+    connection.reset()
+    answer = yield from link.ask(GetVersion(), Version)
+    # Major, minor, update, alpha in four bits each; an alpha version is not for release.
+    offered = {entry >> 8 for entry in answer.message.version_number_entries if not entry & 0xF}
+    common = offered.intersection(connection.settings.versions)
+    if not common:
+        theirs = ", ".join(f"{v >> 4}.{v & 15}" for v in sorted(offered)) or "none"
+        ours = ", ".join(f"{v >> 4}.{v & 15}" for v in sorted(connection.settings.versions))
+        raise AuthenticationError(
+            "negotiation",
+            f"the responder offers SPDM {theirs}, allowed are {ours}",
+            hint="--versions allows other versions by name",
+        )
+    connection.set_version(max(common))
+    connection.phase = Phase.VERSION
+    connection.vca = answer.request + answer.response
+    return connection.version
+
+
+def get_capabilities(link: Link) -> Exchange[Announced]:
+    """GET_CAPABILITIES: say what we can, check what the responder says (DSP0274 10.3)."""
+    connection = link.connection
+    settings = connection.settings
+    version = connection.version
+    flags = requester_flags(settings.capabilities, version)
+    # Without chunks nothing larger than one transfer can come (DSP0274 10.3).
+    chunks = bool(flags & RequesterFlags.CHUNK_CAP)
+    largest = settings.max_message_size if chunks else settings.data_transfer_size
+    connection.own = Announced(flags, 0, settings.ct_exponent, settings.data_transfer_size, largest)
+    request = GetCapabilities(
+        ct_exponent=settings.ct_exponent,
+        flags=flags,
+        data_transfer_size=settings.data_transfer_size,
+        max_spdm_msg_size=largest,
+    )
+    answer = yield from link.ask(request, Capabilities)
+    response = answer.message
+    reason = invalid_capabilities(response.flags, ResponderFlags, version)
+    if reason:
+        raise ProtocolViolation(f"CAPABILITIES: {reason}")
+    transfer = largest = settings.transmit_size
+    if version >= V12:
+        transfer, largest = response.data_transfer_size, response.max_spdm_msg_size
+        if transfer < MIN_DATA_TRANSFER_SIZE or largest < transfer:
+            raise ProtocolViolation(
+                f"CAPABILITIES: DataTransferSize {transfer}, MaxSPDMmsgSize {largest}"
+            )
+    connection.peer = Announced(
+        response.flags, response.ext_flags, response.ct_exponent, transfer, largest
+    )
+    connection.phase = Phase.CAPABILITIES
+    connection.vca += answer.request + answer.response
+    return connection.peer
+
+
+def negotiate_algorithms(link: Link) -> Exchange[None]:
+    """NEGOTIATE_ALGORITHMS: refuse every selection that was not offered (DSP0274 10.4)."""
+    connection = link.connection
+    version = connection.version
+    offer = _offer(connection)
+    peer_multi_key = connection.peer.flags & ResponderFlags.MULTI_KEY_CAP_MASK
+    multi_key = version >= V13 and (
+        peer_multi_key == ResponderFlags.MULTI_KEY_CAP_ONLY
+        or (peer_multi_key == ResponderFlags.MULTI_KEY_CAP_NEG and connection.settings.multi_key)
+    )
+    request = write_offer(offer, version, multi_key=multi_key)
+    answer = yield from link.ask(request, Algorithms)
+    response = answer.message
+    chosen = read_choice(response, version)
+    verify_choice(chosen, offer)
+    own_multi_key = connection.own.flags & RequesterFlags.MULTI_KEY_CAP_MASK
+    if response.requester_multi_key_conn_sel and not own_multi_key:
+        raise AuthenticationError(
+            "negotiation", "RequesterMultiKeyConnSel was selected but not offered"
+        )
+    connection.vca += answer.request + answer.response
+    connection.adopt(
+        chosen,
+        multi_key_req=version >= V13 and response.requester_multi_key_conn_sel,
+        multi_key_rsp=multi_key,
+    )
+    connection.phase = Phase.NEGOTIATED
+
+
+def _offer(connection: Connection) -> AlgorithmSet:
+    """What to offer: our set, without what our capabilities rule out."""
+    version = connection.version
+    flags = connection.own.flags
+    offer = for_version(connection.settings.algorithms, version)
+    without: dict[str, int] = {"measurement_hash": 0}
+    if version < V11 or not flags & (RequesterFlags.KEY_EX_CAP | RequesterFlags.PSK_CAP):
+        without.update(dhe=0, kem=0, aead=0, key_schedule=0)
+    elif not flags & RequesterFlags.KEY_EX_CAP:
+        without.update(dhe=0, kem=0)
+    if not flags & (RequesterFlags.MUT_AUTH_CAP | RequesterFlags.EP_INFO_CAP_MASK):
+        without.update(req_base_asym=0, req_pqc_asym=0)
+    if version < V14:
+        without.update(pqc_asym=0, kem=0, req_pqc_asym=0)
+    return offer.with_masks(**without)
