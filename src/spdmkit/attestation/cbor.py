@@ -8,14 +8,14 @@ structure without end, so every tag stays a `Tag`.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeAlias
 
 import cbor2
 
 from spdmkit.errors import DecodeError
 
-__all__ = ["MAX_DEPTH", "Tag", "decode", "encode"]
+__all__ = ["MAX_DEPTH", "Tag", "decode", "encode", "thaw"]
 
 Tag: TypeAlias = cbor2.CBORTag
 
@@ -86,3 +86,12 @@ def decode(data: bytes, *, what: str, limit: int, deterministic: bool = False) -
 def encode(item: object) -> bytes:
     """The length-first deterministic encoding of an item (RFC 8949 4.2.3)."""
     return cbor2.dumps(item, canonical=True)
+
+
+def thaw(item: Any) -> Any:
+    """A decoded item with plain dicts and lists; cbor2 freezes what stands inside a tag."""
+    if isinstance(item, Mapping):
+        return {key: thaw(value) for key, value in item.items()}
+    if isinstance(item, list | tuple):
+        return [thaw(value) for value in item]
+    return item

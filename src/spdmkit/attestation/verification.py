@@ -1,0 +1,479 @@
+"""Is evidence authentic? Recomputed from its bytes alone, offline.
+
+The steps, in order; the first that fails ends it:
+
+1. decode        the messages are well formed and belong together
+2. chain         the certificate chain hangs on an anchor of ours; or the provisioned key is ours
+3. revocation    what CRLs and OCSP responses at hand say
+4. chain-hash    the slot that answered is the slot whose chain this is
+5. challenge     CHALLENGE_AUTH is signed by the leaf
+6. session       KEY_EXCHANGE_RSP is signed by the leaf
+7. signature     MEASUREMENTS are signed by the leaf
+8. negotiation   each choice was offered, and a signature covers VCA
+
+The result is a `VerifiedEvidence`, which cannot be made otherwise; appraisal takes nothing less.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import InitVar, dataclass, field, replace
+from typing import Final, NoReturn
+
+from spdmkit.attestation.blocks import Block
+from spdmkit.attestation.conversation import (
+    Negotiated,
+    Statement,
+    Summary,
+    hash_for_key,
+    read_negotiation,
+    read_statement,
+)
+from spdmkit.attestation.evidence import PROVISIONED_KEY, Evidence, ExchangeKind
+from spdmkit.attestation.reference.model import DeviceClaims
+from spdmkit.crypto import signing
+from spdmkit.crypto.keys import PublicKey
+from spdmkit.crypto.registry import BASE_HASH, HashAlgorithm, SignatureAlgorithm
+from spdmkit.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    DecodeError,
+    SpdmError,
+    UnsupportedAlgorithm,
+)
+from spdmkit.identity import (
+    CertificateChain,
+    CertificateModel,
+    ChainCache,
+    ChainError,
+    ChainPolicy,
+    Identity,
+    Outcome,
+    Purpose,
+    RevocationData,
+    Step,
+    TimePolicy,
+    TrustAnchors,
+    TrustedPublicKey,
+    VerifiedChain,
+    verify_chain,
+)
+from spdmkit.identity.chain import MAX_SMALL_CHAIN
+from spdmkit.identity.revocation import NO_REVOCATION_DATA
+from spdmkit.messages import V12, V13, V14, ResponseCode
+
+__all__ = ["DeviceTrust", "EvidenceError", "VerifiedEvidence", "verify_evidence"]
+
+_MAKER: Final = object()
+
+
+class EvidenceError(AuthenticationError):
+    """Evidence that is not to be believed.
+
+    Attributes:
+        steps: the steps up to and with the failed one.
+    """
+
+    def __init__(
+        self, step: str, reason: str, *, hint: str = "", steps: tuple[Step, ...] = ()
+    ) -> None:
+        super().__init__(step, reason, hint=hint)
+        self.steps = steps
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTrust:
+    """Whom to believe that a key is a device's.
+
+    Attributes:
+        time: the time certificates are judged at, seconds since 1970.
+        anchors: device roots, for slots 0 to 7.
+        public_key: the key provisioned to us, for slot 255.
+        revocation: CRLs and OCSP responses at hand.
+        demand_revocation: each certificate must be covered by one of them.
+        demand_hardware_identity: some certificate must be marked as hardware identity.
+        ignore_validity: do not check validity periods; for a verifier without a clock.
+        cache: chains verified before; None verifies every time.
+    """
+
+    time: int
+    anchors: TrustAnchors | None = None
+    public_key: TrustedPublicKey | None = None
+    revocation: RevocationData = NO_REVOCATION_DATA
+    demand_revocation: bool = False
+    demand_hardware_identity: bool = False
+    ignore_validity: bool = False
+    cache: ChainCache | None = None
+
+    @property
+    def moment(self) -> TimePolicy:
+        """`time` as chain verification takes it."""
+        at = dt.datetime.fromtimestamp(self.time, dt.UTC)
+        return TimePolicy(at, ignore_validity=self.ignore_validity)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedEvidence:
+    """Evidence that was verified; only this module makes one.
+
+    Attributes:
+        evidence: what was verified.
+        negotiated: version and algorithms.
+        chain: the verified chain; None with a provisioned key.
+        public_key: the key that signed.
+        statements: what the signatures cover, in order.
+        steps: what was checked, in order.
+        time: the time certificates were judged at, seconds since 1970.
+    """
+
+    evidence: Evidence
+    negotiated: Negotiated
+    chain: VerifiedChain | None
+    public_key: PublicKey
+    statements: tuple[Statement, ...]
+    steps: tuple[Step, ...]
+    time: int
+    maker: InitVar[object]
+
+    def __post_init__(self, maker: object) -> None:
+        if maker is not _MAKER:
+            raise TypeError("only verify_evidence makes a VerifiedEvidence")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a VerifiedEvidence does not travel; verify the evidence where it is used")
+
+    def statement(self, kind: ExchangeKind) -> Statement | None:
+        """The last signed statement of a kind, or None."""
+        return next((each for each in reversed(self.statements) if each.kind is kind), None)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The measurement blocks that a signature covers, by index."""
+        measured = self.statement(ExchangeKind.MEASUREMENTS)
+        return tuple(sorted(measured.blocks, key=lambda b: b.index)) if measured else ()
+
+    @property
+    def opaque(self) -> bytes:
+        """Opaque data of the signed MEASUREMENTS."""
+        measured = self.statement(ExchangeKind.MEASUREMENTS)
+        return measured.opaque if measured else b""
+
+    @property
+    def nonces(self) -> tuple[bytes, ...]:
+        """The verifier's nonces that signatures cover."""
+        return tuple(each.nonce for each in self.statements)
+
+    @property
+    def summaries(self) -> tuple[Summary, ...]:
+        """The measurement summary hashes that signatures cover."""
+        return tuple(each.summary for each in self.statements if each.summary is not None)
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the device is; None with a provisioned key."""
+        return None if self.chain is None else self.chain.identity
+
+    @property
+    def claims(self) -> DeviceClaims:
+        """What reference values are chosen by."""
+        spki = self.public_key.spki_sha256().hex()
+        if self.chain is None:
+            return DeviceClaims(spki_sha256=spki)
+        identity, name = self.chain.identity, self.chain.identity.device_name
+        return DeviceClaims(
+            name.manufacturer if name else "",
+            name.product if name else "",
+            name.serial_number if name else "",
+            self.chain.anchor.sha256.hex(),
+            spki,
+            identity.subject,
+        )
+
+
+def verify_evidence(evidence: Evidence, trust: DeviceTrust) -> VerifiedEvidence:
+    """Verify evidence from its bytes.
+
+    Args:
+        evidence: as collected or imported.
+        trust: whose keys are believed, and at what time.
+
+    Raises:
+        EvidenceError: not authentic; it names the step and carries the steps before it.
+        ConfigurationError: there is no anchor, or no key, to judge it by.
+    """
+    return _Verification(evidence, trust).run()
+
+
+@dataclass(slots=True)
+class _Verification:
+    """One verification: what is given, and what was found so far."""
+
+    evidence: Evidence
+    trust: DeviceTrust
+    steps: list[Step] = field(default_factory=list)
+
+    def run(self) -> VerifiedEvidence:
+        try:
+            return self._run()
+        except ChainError as error:
+            raise self._failed("chain", error.reason, error.hint) from error
+        except AuthenticationError as error:
+            raise self._failed(error.step, error.reason, error.hint) from error
+        except DecodeError as error:
+            raise self._failed("decode", str(error)) from error
+        except UnsupportedAlgorithm as error:
+            raise self._failed("signature", str(error), error.hint) from error
+
+    def _failed(self, step: str, reason: str, hint: str = "") -> EvidenceError:
+        steps = (*self.steps, Step(step, Outcome.FAILED, reason))
+        return EvidenceError(step, reason, hint=hint, steps=steps)
+
+    def _passed(self, name: str, detail: str) -> None:
+        self.steps.append(Step(name, Outcome.PASSED, detail))
+
+    def _run(self) -> VerifiedEvidence:
+        if not self.evidence.exchanges:
+            raise DecodeError("evidence", "exchanges", 0, "holds nothing that a device signed")
+        certificates, key, negotiated = self._begin()
+        algorithm = negotiated.selection.base_hash
+        digest = algorithm.digest(certificates.raw if certificates else key.spki())
+        statements = [
+            read_statement(exchange, negotiated, self.evidence.slot, digest)
+            for exchange in self.evidence.exchanges
+        ]
+        count = sum(len(exchange.messages) for exchange in self.evidence.exchanges)
+        self._passed("decode", f"{count + len(self.evidence.vca)} messages")
+        chain = self._chain(certificates, negotiated)
+        self._chain_hash(statements, digest)
+        negotiated = self._signatures(statements, negotiated, key)
+        self._coverage(statements, negotiated)
+        return VerifiedEvidence(
+            self.evidence,
+            negotiated,
+            chain,
+            key,
+            tuple(each for each in statements if each.signature),
+            tuple(self.steps),
+            self.trust.time,
+            _MAKER,
+        )
+
+    # --- who -----------------------------------------------------------------------------------
+
+    def _begin(self) -> tuple[CertificateChain | None, PublicKey, Negotiated]:
+        """The chain and key that are said to have signed, and what was negotiated.
+
+        The step "chain" decides whether the key is a device's.
+        """
+        if self.evidence.slot == PROVISIONED_KEY:
+            key = self._provisioned().public_key
+            return None, key, self._negotiation(key)
+        if self.evidence.vca:
+            negotiated = read_negotiation(self.evidence)
+            certificates = self._certificates(negotiated.selection.base_hash)
+            return certificates, PublicKey.from_spki(certificates.leaf.spki), negotiated
+        # Without VCA nothing says which hash RootHash was made with: the one that fits.
+        problem: DecodeError | None = None
+        for algorithm in BASE_HASH:
+            try:
+                certificates = self._certificates(algorithm)
+                key = PublicKey.from_spki(certificates.leaf.spki)
+            except DecodeError as error:
+                problem = problem or error
+                continue
+            return certificates, key, self._negotiation(key)
+        raise problem or DecodeError("evidence", "chain", 0, "cannot be read")
+
+    def _certificates(self, algorithm: HashAlgorithm) -> CertificateChain:
+        if self.evidence.chain:
+            large = len(self.evidence.chain) > MAX_SMALL_CHAIN
+            return CertificateChain.parse(self.evidence.chain, algorithm, large)
+        try:
+            return CertificateChain.from_certificates(self.evidence.certificates, algorithm)
+        except ConfigurationError as error:
+            raise DecodeError("evidence", "certificates", 0, str(error)) from error
+
+    def _provisioned(self) -> TrustedPublicKey:
+        if self.trust.public_key is None:
+            raise ConfigurationError(
+                "the evidence is signed by a provisioned public key, and none was given",
+                hint="give the device's public key with --public-key",
+            )
+        return self.trust.public_key
+
+    def _negotiation(self, key: PublicKey) -> Negotiated:
+        names = [entry.short for entry in key.algorithms]
+        if not names:
+            raise AuthenticationError("signature", f"SPDM has no algorithm for {key.key_type} keys")
+        return read_negotiation(
+            self.evidence, hash_name=hash_for_key(key.key_type), signature_name=names[0]
+        )
+
+    def _chain(
+        self, certificates: CertificateChain | None, negotiated: Negotiated
+    ) -> VerifiedChain | None:
+        if certificates is None:
+            name = self._provisioned().spki_sha256.hex()
+            self._passed("chain", f"the provisioned public key spki-sha256:{name}")
+            return None
+        if self.trust.anchors is None:
+            raise ConfigurationError(
+                "no trust anchor for devices was given", hint="give one with --trust-anchor"
+            )
+        policy = replace(
+            ChainPolicy.for_version(negotiated.version, self._model(negotiated)),
+            demand_revocation=self.trust.demand_revocation,
+            demand_hardware_identity=self.trust.demand_hardware_identity,
+        )
+        verified = verify_chain(
+            certificates,
+            self.trust.anchors,
+            purpose=Purpose.DEVICE,
+            time=self.trust.moment,
+            algorithm=negotiated.selection.signature if negotiated.covered else None,
+            policy=policy,
+            revocation=self.trust.revocation,
+            cache=self.trust.cache,
+        )
+        self.steps += _chain_steps(verified)
+        return verified
+
+    def _model(self, negotiated: Negotiated) -> CertificateModel:
+        """The certificate model that CERTIFICATE told for this slot (from 1.3)."""
+        if negotiated.version < V13:
+            return CertificateModel.NONE
+        for exchange in self.evidence.exchanges:
+            for message in exchange.messages:
+                if (
+                    message[1:2] == bytes([ResponseCode.CERTIFICATE])
+                    and len(message) > 3
+                    and message[2] & 0xF == self.evidence.slot
+                ):
+                    told = message[3] & 0x7
+                    if told in tuple(CertificateModel):
+                        return CertificateModel(told)
+        return CertificateModel.NONE
+
+    # --- what was signed -----------------------------------------------------------------------
+
+    def _chain_hash(self, statements: list[Statement], digest: bytes) -> None:
+        told = [each.chain_hash for each in statements if each.kind is ExchangeKind.CHALLENGE]
+        exchanged = any(each.kind is ExchangeKind.KEY_EXCHANGE for each in statements)
+        if any(each != digest for each in told):
+            raise AuthenticationError(
+                "chain-hash", "CertChainHash of CHALLENGE_AUTH is not that of the chain at hand"
+            )
+        if told or exchanged:
+            self._passed("chain-hash", "the signature names this very chain")
+        else:
+            self.steps.append(
+                Step("chain-hash", Outcome.NOT_COVERED, "no signature at hand names the chain")
+            )
+
+    def _signatures(
+        self, statements: list[Statement], negotiated: Negotiated, key: PublicKey
+    ) -> Negotiated:
+        for kind, step in _STEP_OF_KIND.items():
+            found = [each for each in statements if each.kind is kind]
+            if not found:
+                self.steps.append(Step(step, Outcome.SKIPPED, "not part of the evidence"))
+                continue
+            if not any(each.signature for each in found):
+                self.steps.append(Step(step, Outcome.NOT_COVERED, "the device did not sign it"))
+                continue
+            for statement in found:
+                if statement.signature:
+                    negotiated = _verify(statement, negotiated, key, step)
+            signature = negotiated.selection.signature
+            name = signature.name if signature is not None else "signature"
+            self._passed(step, f"{name} by the leaf's key, {negotiated.selection.base_hash.name}")
+        if not any(each.signature for each in statements):
+            raise AuthenticationError("signature", "nothing in the evidence is signed")
+        return negotiated
+
+    def _coverage(self, statements: list[Statement], negotiated: Negotiated) -> None:
+        """Whether a signature covers VCA, so that nobody talked version and algorithms down."""
+        covering = [
+            each
+            for each in statements
+            if each.signature
+            and (each.kind is not ExchangeKind.MEASUREMENTS or negotiated.version >= V12)
+        ]
+        if negotiated.covered and covering:
+            self._passed(
+                "negotiation",
+                f"SPDM {negotiated.version_text}; each choice was offered, and the signature of "
+                f"{covering[-1].kind} covers it",
+            )
+            return
+        why = "the messages of the negotiation are not at hand"
+        if negotiated.covered:
+            why = f"SPDM {negotiated.version_text} does not sign them with MEASUREMENTS"
+        self.steps.append(Step("negotiation", Outcome.NOT_COVERED, why))
+
+
+_STEP_OF_KIND: Final = {
+    ExchangeKind.CHALLENGE: "challenge",
+    ExchangeKind.KEY_EXCHANGE: "session",
+    ExchangeKind.MEASUREMENTS: "signature",
+}
+
+
+def _chain_steps(verified: VerifiedChain) -> Iterator[Step]:
+    """Two steps of the many that chain verification takes: the chain, and revocation."""
+    detail = f"{len(verified.chain)} certificates, below {verified.anchor.subject}"
+    if verified.checked_at is not None:
+        detail += f", valid at {verified.checked_at:%Y-%m-%d %H:%M:%S}"
+    else:
+        detail += ", validity periods ignored on request"
+    yield Step("chain", Outcome.PASSED, detail)
+    for step in verified.steps:
+        if step.name == "revocation":
+            yield step
+
+
+def _verify(statement: Statement, negotiated: Negotiated, key: PublicKey, step: str) -> Negotiated:
+    """Verify one signature; without VCA, find the algorithms it was made with.
+
+    A signature that holds proves the hash and scheme it was made with, so trying the few that the
+    key allows loosens nothing.
+    """
+    problem: SpdmError | None = None
+    for algorithm, hash_algorithm in _candidates(negotiated, key):
+        try:
+            signing.verify(
+                algorithm,
+                key,
+                statement.signature,
+                version=negotiated.version,
+                context=statement.signing,
+                hash=hash_algorithm,
+                digest=hash_algorithm.digest(statement.covered),
+            )
+        except (AuthenticationError, UnsupportedAlgorithm) as error:
+            problem = problem or error
+            continue
+        selection = replace(negotiated.selection, base_hash=hash_algorithm, signature=algorithm)
+        return replace(negotiated, selection=selection)
+    reason = problem.reason if isinstance(problem, AuthenticationError) else str(problem)
+    hint = ""
+    if not negotiated.covered and negotiated.version >= V12:
+        hint = "SPDM 1.2 and later sign the negotiation too: its messages have to be at hand"
+    raise AuthenticationError(step, reason, hint=hint) from problem
+
+
+def _candidates(
+    negotiated: Negotiated, key: PublicKey
+) -> Iterator[tuple[SignatureAlgorithm, HashAlgorithm]]:
+    chosen = negotiated.selection.signature
+    if chosen is not None:
+        yield chosen, negotiated.selection.base_hash
+    if negotiated.covered:
+        if chosen is None:
+            raise AuthenticationError("negotiation", "no signature algorithm was negotiated")
+        return
+    for algorithm in key.algorithms:
+        for hash_algorithm in BASE_HASH.usable(V14):
+            if (algorithm, hash_algorithm) != (chosen, negotiated.selection.base_hash):
+                yield algorithm, hash_algorithm
