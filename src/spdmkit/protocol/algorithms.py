@@ -26,6 +26,7 @@ __all__ = [
     "for_version",
     "read_choice",
     "read_offer",
+    "signable",
     "supported_block",
     "write_choice",
     "write_offer",
@@ -122,6 +123,11 @@ def for_version(algorithms: AlgorithmSet, version: int) -> AlgorithmSet:
     if version < V13:
         masks["mel_specification"] = 0
     return replace(algorithms, **masks)
+
+
+def signable(table: Table[registry.SignatureAlgorithm], key_types: frozenset[str]) -> int:
+    """The algorithms of a table that keys of these types sign with, as a mask."""
+    return table.mask(entry for entry in table if entry.key_type in key_types)
 
 
 def write_offer(offer: AlgorithmSet, version: int, *, multi_key: bool) -> NegotiateAlgorithms:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from spdmkit.errors import ProtocolViolation
 from spdmkit.messages import V10, V11, V12, V13, V14, Context, RequesterFlags, ResponderFlags
 from spdmkit.protocol.algorithms import Selection
+from spdmkit.protocol.credentials import Credentials
 from spdmkit.protocol.deadlines import Timing
 from spdmkit.protocol.events import ConnectionReset, EventSink, SessionEnded
 from spdmkit.protocol.negotiation import Chosen
@@ -76,6 +77,7 @@ class Connection:
         events: EventSink | None = None,
         record_profile: RecordProfile = TCP_STRICT,
         log_keys: bool = False,
+        credentials: Credentials | None = None,
     ) -> None:
         """A connection on which nothing was said yet.
 
@@ -86,6 +88,7 @@ class Connection:
             random: cryptographic randomness, n bytes.
             events: told of sessions that begin and end; none by default.
             record_profile: how secured records of the far end look.
+            credentials: what a requester proves its own identity with; a responder asks its device.
             log_keys: tell secrets to `events`, for a key log (SPDMKEYLOGFILE).
         """
         self.role = role
@@ -95,6 +98,7 @@ class Connection:
         self.events: EventSink = events or (lambda _event: None)
         self.record_profile = record_profile
         self.log_keys = log_keys
+        self.credentials = credentials
         self.sessions: dict[int, Session] = {}
         self.clear_handshake: Session | None = None
         self._handle = 0

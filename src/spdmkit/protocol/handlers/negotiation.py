@@ -23,6 +23,7 @@ from spdmkit.messages import (
 from spdmkit.protocol.algorithms import (
     for_version,
     read_offer,
+    signable,
     supported_block,
     write_choice,
 )
@@ -136,13 +137,9 @@ def _own(call: Call) -> AlgorithmSet:
     own = for_version(connection.settings.algorithms, connection.version)
     types = call.credentials.key_types()
     return own.with_masks(
-        base_asym=own.base_asym & _signable(registry.BASE_ASYM, types),
-        pqc_asym=own.pqc_asym & _signable(registry.PQC_ASYM, types),
+        base_asym=own.base_asym & signable(registry.BASE_ASYM, types),
+        pqc_asym=own.pqc_asym & signable(registry.PQC_ASYM, types),
     )
-
-
-def _signable(table: registry.Table[registry.SignatureAlgorithm], types: frozenset[str]) -> int:
-    return table.mask(entry for entry in table if entry.key_type in types)
 
 
 def _without_unused(chosen: Chosen, connection: Connection) -> Chosen:

@@ -313,7 +313,8 @@ def _verify_requester(
     _requester_key(call, session, slot)
     key = session.peer_key
     if key is None or selection.req_signature is None:
-        raise AuthenticationError("mutual", "the requester's key is not known")
+        why = getattr(session.flow, "failure", "") or "no key of the requester is known"
+        raise AuthenticationError("mutual", why)
     begin = request.signature_offset(len(call.raw))
     transcript.append(
         session.encapsulated_digests, key_digest(key, selection.base_hash), call.raw[:begin]

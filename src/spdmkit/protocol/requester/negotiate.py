@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from spdmkit.crypto import registry
 from spdmkit.errors import AuthenticationError, ProtocolViolation
 from spdmkit.messages import (
     V11,
     V12,
     V13,
-    V14,
     Algorithms,
     Capabilities,
     GetCapabilities,
@@ -19,7 +19,7 @@ from spdmkit.messages import (
     Version,
     invalid_capabilities,
 )
-from spdmkit.protocol.algorithms import for_version, read_choice, write_offer
+from spdmkit.protocol.algorithms import for_version, read_choice, signable, write_offer
 from spdmkit.protocol.capabilities import requester_flags
 from spdmkit.protocol.connection import Announced
 from spdmkit.protocol.negotiation import verify_choice
@@ -147,8 +147,12 @@ def _offer(connection: Connection) -> AlgorithmSet:
         without.update(dhe=0, kem=0, aead=0, key_schedule=0)
     elif not flags & RequesterFlags.KEY_EX_CAP:
         without.update(dhe=0, kem=0)
-    if not flags & (RequesterFlags.MUT_AUTH_CAP | RequesterFlags.EP_INFO_CAP_MASK):
-        without.update(req_base_asym=0, req_pqc_asym=0)
-    if version < V14:
-        without.update(pqc_asym=0, kem=0, req_pqc_asym=0)
+    proves = flags & (RequesterFlags.MUT_AUTH_CAP | RequesterFlags.EP_INFO_CAP_MASK)
+    types = connection.credentials.key_types() if connection.credentials else frozenset[str]()
+    if not proves:
+        types = frozenset()
+    without.update(
+        req_base_asym=offer.req_base_asym & signable(registry.BASE_ASYM, types),
+        req_pqc_asym=offer.req_pqc_asym & signable(registry.PQC_ASYM, types),
+    )
     return offer.with_masks(**without)

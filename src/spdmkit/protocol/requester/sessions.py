@@ -100,7 +100,6 @@ def key_exchange(
     *,
     slot_id: int = 0,
     summary: int = MeasurementSummaryHashType.NONE,
-    credentials: Credentials | None = None,
     termination_policy: bool = False,
     event_all_policy: bool = False,
 ) -> Exchange[OpenedSession]:
@@ -111,7 +110,6 @@ def key_exchange(
         key: the verified chain of that slot, or the provisioned key for slot 0xFF.
         slot_id: 0 to 7, or 0xFF.
         summary: which measurements to have summed up.
-        credentials: our own slots and keys, should the responder want to know who we are.
         termination_policy, event_all_policy: SessionPolicy (1.2, 1.3).
 
     Raises:
@@ -120,6 +118,7 @@ def key_exchange(
         SpdmError: as `Link.ask`.
     """
     connection = link.connection
+    credentials = connection.credentials
     selection = connection.algorithms
     if selection.dhe is not None:
         dhe = yield from perform(selection.dhe.generate)

@@ -280,9 +280,10 @@ class ResponderEndpoint:
         if carrier is None and code in _BELONGS_TO_CLEAR_HANDSHAKE:
             session = connection.clear_handshake
         self._check(code, entry, carrier, session)
-        request, consumed = entry.message.parse(
-            raw, for_request(connection.context, None, requester_side=False)
-        )
+        reading = for_request(connection.context, None, requester_side=False)
+        if connection.phase is Phase.VERSION:
+            reading.version = raw[0]
+        request, consumed = entry.message.parse(raw, reading)
         if consumed != len(raw):
             if any(raw[consumed:]):
                 raise ProtocolViolation(f"{len(raw) - consumed} bytes follow {code.name}")

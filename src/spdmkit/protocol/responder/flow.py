@@ -107,14 +107,16 @@ class Flow:
     Attributes:
         running: the exchange under way, or None.
         request_id: RequestID of the request that waits for its response.
+        failure: why the last exchange failed, in words; empty when none did.
     """
 
-    __slots__ = ("_waiting", "request_id", "running")
+    __slots__ = ("_waiting", "failure", "request_id", "running")
 
     def __init__(self) -> None:
         self._waiting: deque[Starter] = deque()
         self.running: Exchange[int | None] | None = None
         self.request_id = 0
+        self.failure = ""
 
     def add(self, starter: Starter) -> None:
         """Have an exchange run when the requester next asks."""
@@ -228,8 +230,9 @@ def _advance(flow: Flow, event: Event | None) -> Any:
     except StopIteration as stop:
         flow.running = None
         return stop.value
-    except SpdmError:
+    except SpdmError as error:
         flow.running = None
+        flow.failure = str(error)
         return None
     if isinstance(action, Send):
         return action.frame.body
