@@ -1,0 +1,1 @@
+"""Transports: bytes between sockets and endpoints. The only room that does I/O."""

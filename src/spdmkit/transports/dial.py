@@ -1,0 +1,155 @@
+"""Opening a TCP connection to a name or address within a deadline, without an event loop."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import select
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from spdmkit.errors import DeadlineExceeded, TransportError
+from spdmkit.transports.uri import Host
+
+__all__ = ["address_text", "dial", "interleave", "is_literal", "resolve", "tune"]
+
+ATTEMPT_DELAY = 0.25
+"""Seconds before the next address is tried beside the first (RFC 8305, "happy eyeballs")."""
+
+Address = tuple[int, tuple[Any, ...]]
+"""(address family, socket address)"""
+
+
+def tune(sock: socket.socket) -> None:
+    """Send small frames at once: every one waits for an answer."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def address_text(address: object) -> str:
+    """A socket address as text, for example "[::1]:4194"."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        return str(Host(str(address[0]), int(address[1])))
+    return str(address)
+
+
+def is_literal(name: str) -> bool:
+    """True for an IP address, which resolves without asking anybody."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def resolve(host: Host) -> list[Address]:
+    """All addresses of a host, families alternating, the resolver's first choice first.
+
+    Raises:
+        TransportError: the name does not resolve.
+    """
+    try:
+        found = socket.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise TransportError(f"{host.name} does not resolve: {error.strerror}") from error
+    return interleave([(entry[0], entry[4]) for entry in found])
+
+
+def interleave(addresses: Sequence[Address]) -> list[Address]:
+    """The same addresses, families alternating (RFC 8305 clause 4)."""
+    unique = list(dict.fromkeys(addresses))
+    if not unique:
+        return []
+    first = [entry for entry in unique if entry[0] == unique[0][0]]
+    others = [entry for entry in unique if entry[0] != unique[0][0]]
+    mixed: list[Address] = []
+    while first or others:
+        mixed += first[:1] + others[:1]
+        first, others = first[1:], others[1:]
+    return mixed
+
+
+def dial(host: Host, timeout: float) -> socket.socket:
+    """Connect to the first address that answers; non-blocking and tuned.
+
+    Raises:
+        DeadlineExceeded: none answered in time.
+        TransportError: the name does not resolve, or every address refused.
+    """
+    addresses = resolve(host)
+    race = _Race(host, addresses, time.monotonic() + timeout)
+    try:
+        return race.run()
+    finally:
+        race.close()
+
+
+class _Race:
+    """Attempts to connect, started one after another, of which the first to stand wins."""
+
+    def __init__(self, host: Host, addresses: list[Address], deadline: float) -> None:
+        self._host = host
+        self._waiting = addresses
+        self._deadline = deadline
+        self._pending: dict[int, socket.socket] = {}
+        self._poll = select.poll()
+        self._failures: list[str] = []
+
+    def run(self) -> socket.socket:
+        while self._waiting or self._pending:
+            if self._waiting:
+                winner = self._start(*self._waiting.pop(0))
+                if winner is not None:
+                    return winner
+            winner = self._wait()
+            if winner is not None:
+                return winner
+            if time.monotonic() >= self._deadline:
+                raise DeadlineExceeded(f"no answer from {self._host} when connecting")
+        reasons = "; ".join(dict.fromkeys(self._failures))
+        raise TransportError(f"cannot connect to {self._host}: {reasons}")
+
+    def _start(self, family: int, address: tuple[Any, ...]) -> socket.socket | None:
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            self._failures.append(str(error.strerror))
+            return None
+        sock.setblocking(False)
+        number = sock.connect_ex(address)
+        if number == 0:
+            tune(sock)
+            return sock
+        if number != errno.EINPROGRESS:
+            sock.close()
+            self._failures.append(os.strerror(number))
+            return None
+        self._pending[sock.fileno()] = sock
+        self._poll.register(sock, select.POLLOUT)
+        return None
+
+    def _wait(self) -> socket.socket | None:
+        """Wait for an attempt to end; with more addresses to try, not for long."""
+        if not self._pending:
+            return None
+        patience = max(self._deadline - time.monotonic(), 0.0)
+        if self._waiting:
+            patience = min(patience, ATTEMPT_DELAY)
+        for descriptor, _events in self._poll.poll(patience * 1000):
+            sock = self._pending.pop(descriptor)
+            self._poll.unregister(descriptor)
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number == 0:
+                tune(sock)
+                return sock
+            sock.close()
+            self._failures.append(os.strerror(number))
+        return None
+
+    def close(self) -> None:
+        for sock in self._pending.values():
+            sock.close()
