@@ -51,8 +51,8 @@ ECDSA_OIDS: dict[str, tuple[str, type[hashes.HashAlgorithm]]] = {
 
 @functools.cache
 def key(name: str, algorithm: str = "ecdsa-p256") -> PrivateKey:
-    """The same key for the same name, in every run."""
-    if algorithm.startswith("rsa"):
+    """The same key for the same name; where the algorithm can, in every run."""
+    if algorithm.startswith(("rsa", "sm2", "slh")):  # these cannot be made from a seed
         return PrivateKey.generate(algorithm)
     return PrivateKey.from_seed(algorithm, name.encode())
 

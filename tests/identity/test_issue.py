@@ -28,11 +28,13 @@ from spdmkit.identity import (
     Certificate,
     CertificateChain,
     CertificateModel,
+    ChainError,
     ChainPolicy,
     Issuance,
     Profile,
     Purpose,
     RequesterInfo,
+    RevocationData,
     RevokedCertificate,
     TrustAnchors,
     build_csr,
@@ -49,14 +51,16 @@ from spdmkit.identity.der import (
     context,
     encode_integer,
     encode_object_identifier,
+    encode_time,
     sequence,
     tlv,
 )
 
-from .helpers import NOW, SHA384, key, verify
+from .helpers import NOW, SHA384, key, refused, verify
 
 ROOT = Authority.root("Root", key("root"))
 DAY = dt.timedelta(days=1)
+OWN = Profile.leaf(CertificateModel.DEVICE, "M:W:1")
 
 
 def issue(profile: Profile, issuance: Issuance | None = None) -> Certificate:
@@ -146,9 +150,10 @@ def test_numbers_are_drawn_when_none_is_given() -> None:
     ("issuance", "words"),
     [
         (Issuance(dt.datetime(2026, 1, 1)), "no time zone"),
-        (Issuance(NOW, NOW - DAY), "cannot be made"),
-        (Issuance(serial_number=0), "cannot be made"),
-        (Issuance(serial_number=1 << 160), "cannot be made"),
+        (Issuance(NOW, NOW - DAY), "before the beginning"),
+        (Issuance(serial_number=0), "serial number"),
+        (Issuance(serial_number=-1), "serial number"),
+        (Issuance(serial_number=1 << 159), "serial number"),
     ],
 )
 def test_impossible_certificates(issuance: Issuance, words: str) -> None:
@@ -201,15 +206,96 @@ def test_pss_is_named_by_its_parameters() -> None:
     assert root.certificate.signature_hash == "sha256"
 
 
-def test_keys_that_cryptography_does_not_know_are_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    ("moment", "encoded"),
+    [
+        (dt.datetime(1949, 12, 31, 23, 59, 59, tzinfo=dt.UTC), b"\x18\x0f19491231235959Z"),
+        (dt.datetime(1950, 1, 1, tzinfo=dt.UTC), b"\x17\x0d500101000000Z"),
+        (dt.datetime(2049, 12, 31, 23, 59, 59, 999, tzinfo=dt.UTC), b"\x17\x0d491231235959Z"),
+        (dt.datetime(2050, 1, 1, tzinfo=dt.UTC), b"\x18\x0f20500101000000Z"),
+        (dt.datetime(2026, 1, 1, 1, tzinfo=dt.timezone(DAY / 12)), b"\x17\x0d251231230000Z"),
+    ],
+)
+def test_dates_are_written_as_rfc_5280_wants(moment: dt.datetime, encoded: bytes) -> None:
+    assert encode_time(moment) == encoded
+
+
+@pytest.mark.parametrize(
+    ("module", "algorithm", "name"),
+    [("pqcrypto", "slh-dsa-sha2-128f", "SLH-DSA-SHA2-128F"), ("gmssl_pyx", "sm2-p256", "SM2 with")],
+)
+class TestKeysThatCryptographyDoesNotKnow:
+    @pytest.fixture(autouse=True)
+    def _package(self, module: str) -> None:
+        pytest.importorskip(module)
+
+    def test_issue_and_verify(self, algorithm: str, name: str) -> None:
+        root = Authority.root("Root", key("root", algorithm))
+        leaf = root.issue("L", key("root", algorithm).public_key, OWN)
+        assert leaf.signature_name.startswith(name)
+        chain = CertificateChain.from_certificates([root.certificate.der, leaf.der], SHA384)
+        trusted = TrustAnchors([root.certificate], Purpose.DEVICE)
+        entry = signature_algorithm(algorithm)
+        assert verify(chain, trusted, algorithm=entry).public_key.key_type == entry.key_type
+        outside = CertificateChain.from_certificates([leaf.der], SHA384, root=root.certificate.der)
+        assert verify(outside, trusted).anchor_position == -1
+
+        broken = leaf.der[:-1] + bytes([leaf.der[-1] ^ 1])
+        chain = CertificateChain.from_certificates([root.certificate.der, broken], SHA384)
+        with pytest.raises(ChainError) as caught:
+            verify(chain, trusted)
+        refused(caught.value, "signatures", 1, "does not hold")
+
+    def test_signature_of_another_kind(self, algorithm: str, name: str) -> None:
+        root = Authority.root("Root", key("root", algorithm))
+        stranger = Authority(root.certificate, key("stranger"))
+        leaf = stranger.issue("L", key("leaf").public_key, OWN)
+        chain = CertificateChain.from_certificates([root.certificate.der, leaf.der], SHA384)
+        with pytest.raises(ChainError) as caught:
+            verify(chain, TrustAnchors([root.certificate], Purpose.DEVICE))
+        refused(caught.value, "signatures", 1, "cannot be verified (ECDSA with SHA-256 by a key of")
+
+    def test_lists(self, algorithm: str, name: str) -> None:
+        root = Authority.root("Root", key("root", algorithm))
+        leaf = root.issue("L", key("leaf").public_key, OWN, Issuance(serial_number=7))
+        chain = CertificateChain.from_certificates([root.certificate.der, leaf.der], SHA384)
+        trusted = TrustAnchors([root.certificate], Purpose.DEVICE)
+        until = NOW + DAY
+        good = root.revocation_list([], number=1, issued=NOW, until=until)
+        verified = verify(chain, trusted, revocation=RevocationData([good]))
+        assert verified.steps[-1].outcome == "passed"
+        revoked = root.revocation_list(
+            [RevokedCertificate(7, NOW)], number=2, issued=NOW, until=until
+        )
+        forged = good[:-1] + bytes([good[-1] ^ 1])
+        for der, words in ((revoked, "revoked since"), (forged, "does not verify")):
+            with pytest.raises(ChainError) as caught:
+                verify(chain, trusted, revocation=RevocationData([der]))
+            refused(caught.value, "revocation", 1, words)
+
+    def test_requests(self, algorithm: str, name: str) -> None:
+        private = key("root", algorithm)
+        der = build_csr(private, subject="D", profile=OWN)
+        assert verify_csr(der, expected_key=private.public_key).hardware_identity
+        with pytest.raises(AuthenticationError, match="not signed by the key"):
+            verify_csr(der[:-1] + bytes([der[-1] ^ 1]))
+
+
+def test_without_the_package_the_key_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pqcrypto")
-    strange = PrivateKey.generate(signature_algorithm("SLH-DSA-SHA2-128f"))
-    with pytest.raises(UnsupportedAlgorithm, match="slh-dsa"):
-        Authority.root("Root", strange)
-    with pytest.raises(UnsupportedAlgorithm, match="slh-dsa"):
-        ROOT.issue("L", strange.public_key, Profile())
-    with pytest.raises(UnsupportedAlgorithm, match="slh-dsa"):
-        build_csr(strange, subject="L", profile=Profile())
+    private = key("root", "slh-dsa-sha2-128f")
+    root = Authority.root("Root", private)
+    leaf = root.issue("L", key("leaf").public_key, OWN)
+    chain = CertificateChain.from_certificates([root.certificate.der, leaf.der], SHA384)
+
+    def missing(*_: object) -> None:
+        raise UnsupportedAlgorithm("SLH-DSA-SHA2-128f", hint="install spdmkit[pq]")
+
+    monkeypatch.setattr("spdmkit.identity.certificate.verify_certificate", missing)
+    with pytest.raises(ChainError) as caught:
+        verify(chain, TrustAnchors([root.certificate], Purpose.DEVICE))
+    refused(caught.value, "signatures", 1, "SLH-DSA-SHA2-128f is not available here")
+    assert caught.value.hint == "install spdmkit[pq]"
 
 
 class TestKeyInAModule:
@@ -278,7 +364,6 @@ def test_revocation_list() -> None:
 
 
 VENDOR = Attribute("1.3.6.1.4.1.99999.1", (tlv(UTF8_STRING, b"board 7"),))
-OWN = Profile.leaf(CertificateModel.DEVICE, "M:W:1")
 
 
 class TestCsr:

@@ -23,13 +23,13 @@ from spdmkit.identity.issue import (
     RevokedCertificate,
     distinguished_name,
 )
-from spdmkit.identity.models import CertificateModel
 from spdmkit.identity.policy import ChainPolicy, KeyPurposeRule, TimePolicy
 from spdmkit.identity.public_key import TrustedPublicKey
 from spdmkit.identity.revocation import RevocationData
 from spdmkit.identity.steps import ChainError, Outcome, Step
 from spdmkit.identity.text import safe_text
 from spdmkit.identity.verify import ChainCache, VerifiedChain, verify_chain
+from spdmkit.messages import CertificateModel
 
 __all__ = [
     "NO_END",

@@ -17,15 +17,17 @@ from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
 
-from spdmkit.errors import DecodeError
+from spdmkit.crypto.keys import PublicKey
+from spdmkit.crypto.signing import verify_certificate
+from spdmkit.errors import AuthenticationError, DecodeError
 from spdmkit.identity import oids
 from spdmkit.identity.der import (
-    BIT_STRING,
     INTEGER,
     OBJECT_IDENTIFIER,
     SEQUENCE,
@@ -39,9 +41,11 @@ __all__ = [
     "Certificate",
     "Extended",
     "Spki",
+    "is_raw_key",
     "name_text",
     "read_spki",
     "reading",
+    "verify_raw",
 ]
 
 PYCA_ERRORS: Final = (
@@ -73,6 +77,8 @@ class _Outline(NamedTuple):
     issuer: bytes
     subject: bytes
     spki: bytes
+    tbs: bytes
+    signature: bytes
 
 
 class Extended:
@@ -305,6 +311,27 @@ class Certificate(Extended):
         with reading("certificate"):
             return x509.load_der_x509_certificate(self.der)
 
+    def verify_signature(self, issuer: Certificate) -> None:
+        """Verify that `issuer` named and signed this certificate.
+
+        Raises:
+            AuthenticationError: step "signature": another issuer, or the signature does not hold.
+            DecodeError: one of the two cannot be read.
+            UnsupportedAlgorithm: the package that knows the issuer's key is not installed.
+        """
+        if is_raw_key(issuer.key_type):
+            verify_raw(issuer.spki, self.signature_oid, self._outline.signature, self._outline.tbs)
+            return
+        try:
+            self.x509.verify_directly_issued_by(issuer.x509)
+        except InvalidSignature:
+            raise AuthenticationError("signature", "does not verify") from None
+        except PYCA_ERRORS as error:
+            raise AuthenticationError(
+                "signature",
+                f"cannot be verified ({self.signature_name} by a key of kind {issuer.key_type})",
+            ) from error
+
     # --- inside --------------------------------------------------------------------------------
 
     @cached_property
@@ -357,6 +384,30 @@ def read_spki(spki: bytes) -> Spki:
     return Spki(f"rsa-{_rsa_bits(key)}" if kind == "rsa" else kind, key)
 
 
+def is_raw_key(key_type: str) -> bool:
+    """Whether cryptography does not know keys of this kind, and `spdmkit.crypto` does."""
+    return key_type == "sm2" or key_type.startswith("slh-dsa")
+
+
+def verify_raw(spki: bytes, signature_oid: str, signature: bytes, signed: bytes) -> None:
+    """Verify a signature over a certificate, list or request by an SLH-DSA or SM2 key.
+
+    Raises:
+        AuthenticationError: step "signature": another algorithm, or it does not hold.
+        DecodeError: the key cannot be read.
+        UnsupportedAlgorithm: the package that knows the key is not installed.
+    """
+    key = PublicKey.from_spki(spki)
+    wanted = "SM2 with SM3" if key.key_type == "sm2" else key.key_type.upper()
+    known = oids.SIGNATURES.get(signature_oid)
+    if known is None or known.name != wanted:
+        name = known.name if known else signature_oid
+        raise AuthenticationError(
+            "signature", f"cannot be verified ({name} by a key of kind {key.key_type})"
+        )
+    verify_certificate(key, signature, signed)
+
+
 def _rsa_bits(key: bytes) -> int:
     numbers = Reader(key, structure="RSAPublicKey").sequence("RSAPublicKey")
     modulus = numbers.take(INTEGER, "modulus")
@@ -370,9 +421,12 @@ def _read_outline(der: bytes) -> _Outline:
     whole = Reader(der, structure="Certificate")
     certificate = whole.sequence("certificate")
     whole.finish("certificate")
-    tbs = certificate.sequence("tbsCertificate")
+    signed = certificate.take_any("tbsCertificate")
+    tbs = Reader(signed, structure="Certificate").sequence("tbsCertificate")
     outer_algorithm = certificate.take_any("signatureAlgorithm")
-    certificate.take(BIT_STRING, "signatureValue")
+    unused, signature = certificate.bits("signatureValue")
+    if unused:
+        raise certificate.fail("signatureValue", "not whole bytes")
     certificate.finish("signatureValue")
 
     version = 1
@@ -391,7 +445,14 @@ def _read_outline(der: bytes) -> _Outline:
     subject = tbs.take_any("subject")
     spki = tbs.take_any("subjectPublicKeyInfo")
     return _Outline(
-        version, serial_number, _read_signature_oid(inner_algorithm), issuer, subject, spki
+        version=version,
+        serial_number=serial_number,
+        signature_oid=_read_signature_oid(inner_algorithm),
+        issuer=issuer,
+        subject=subject,
+        spki=spki,
+        tbs=signed,
+        signature=signature,
     )
 
 

@@ -17,8 +17,8 @@ from spdmkit.errors import AuthenticationError, ConfigurationError
 from spdmkit.identity import oids
 from spdmkit.identity.certificate import Certificate, Extended
 from spdmkit.identity.der import Reader
-from spdmkit.identity.models import CertificateModel
 from spdmkit.identity.text import safe_text
+from spdmkit.messages import CertificateModel
 
 __all__ = ["DeviceName", "Identity", "IdentityExpectation"]
 

@@ -17,11 +17,9 @@ from cryptography import x509
 from spdmkit.crypto.keys import PublicKey
 from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
 from spdmkit.identity import oids
-from spdmkit.identity.certificate import Extended, name_text, reading
+from spdmkit.identity.certificate import Extended, is_raw_key, name_text, reading, verify_raw
 from spdmkit.identity.der import (
-    BIT_STRING,
     BOOLEAN,
-    OCTET_STRING,
     SEQUENCE,
     SET,
     Reader,
@@ -35,6 +33,7 @@ from spdmkit.identity.issue import (
     NameLike,
     Profile,
     distinguished_name,
+    encode_extension,
     profile_extensions,
 )
 from spdmkit.identity.scheme import Scheme
@@ -129,10 +128,6 @@ class RequesterInfo:
         whole = Reader(bytes(der), structure="CertificationRequestInfo")
         info = whole.sequence("CertificationRequestInfo")
         whole.finish("CertificationRequestInfo")
-        return cls._read(info)
-
-    @classmethod
-    def _read(cls, info: Reader) -> RequesterInfo:
         version = info.integer("version")
         if version != 0:
             raise info.fail("version", f"{version}, but only 0 (v1) exists")
@@ -239,6 +234,7 @@ def verify_csr(
     Raises:
         DecodeError: not a signing request.
         AuthenticationError: step "csr": the signature does not verify, or it is for another key.
+        UnsupportedAlgorithm: the package that knows the key is not installed.
     """
     data = bytes(der)
     if len(data) > MAX_CSR:
@@ -246,15 +242,19 @@ def verify_csr(
     whole = Reader(data, structure="CertificationRequest")
     request = whole.sequence("CertificationRequest")
     whole.finish("CertificationRequest")
-    info = RequesterInfo._read(request.sequence("certificationRequestInfo"))
-    request.take(SEQUENCE, "signatureAlgorithm")
-    request.take(BIT_STRING, "signature")
+    signed = request.take_any("certificationRequestInfo")
+    info = RequesterInfo.parse(signed)
+    algorithm = request.sequence("signatureAlgorithm").object_identifier("signatureAlgorithm")
+    unused, signature = request.bits("signature")
     request.finish("signature")
     key = PublicKey.from_spki(info.spki)
     with reading("CertificationRequest"):
         parsed = x509.load_der_x509_csr(data)
-        valid = parsed.is_signature_valid
         _ = parsed.extensions
+        if not is_raw_key(key.key_type):
+            valid = parsed.is_signature_valid
+        else:
+            valid = not unused and _raw_signature_holds(info.spki, algorithm, signature, signed)
     if not valid:
         raise AuthenticationError("csr", "the signing request is not signed by the key it is for")
     if expected_key is not None and key != expected_key:
@@ -264,6 +264,14 @@ def verify_csr(
             f"the attested one is spki-sha256:{expected_key.spki_sha256().hex()}",
         )
     return CertificateRequest(data, info, parsed)
+
+
+def _raw_signature_holds(spki: bytes, algorithm: str, signature: bytes, signed: bytes) -> bool:
+    try:
+        verify_raw(spki, algorithm, signature, signed)
+    except AuthenticationError:
+        return False
+    return True
 
 
 def build_csr(
@@ -311,8 +319,7 @@ def build_csr(
     )
     info = RequesterInfo(name, key.public_key.spki(), attributes).encode()
     scheme = Scheme.of(key, pss=pss, hash_name=hash_name, deterministic=False)
-    signature = scheme.sign(info)
-    der = sequence(info, scheme.identifier(), tlv(BIT_STRING, b"\0", signature))
+    der = scheme.signed(info)
     if len(der) > MAX_CSR:
         raise ConfigurationError(f"the signing request has {len(der)} bytes, at most {MAX_CSR}")
     return der
@@ -390,16 +397,7 @@ def _encoded_extensions(profile: Profile) -> tuple[tuple[str, bool, bytes], ...]
 
 
 def _encode_extensions(extensions: tuple[tuple[str, bool, bytes], ...]) -> bytes:
-    return sequence(
-        *(
-            sequence(
-                encode_object_identifier(oid),
-                tlv(BOOLEAN, b"\xff") if critical else b"",
-                tlv(OCTET_STRING, value),
-            )
-            for oid, critical, value in extensions
-        )
-    )
+    return sequence(*(encode_extension(*extension) for extension in extensions))
 
 
 def _extension_request(profile: Profile) -> Attribute:

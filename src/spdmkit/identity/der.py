@@ -10,26 +10,32 @@ values in their one DER encoding, nothing left over. All errors are `DecodeError
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, TypeVar
 
+from spdmkit.crypto.der import oid as encode_object_identifier
+from spdmkit.crypto.der import tlv
 from spdmkit.errors import DecodeError
 
 __all__ = [
     "BIT_STRING",
     "BOOLEAN",
+    "GENERALIZED_TIME",
     "INTEGER",
     "NULL",
     "OBJECT_IDENTIFIER",
     "OCTET_STRING",
     "SEQUENCE",
     "SET",
+    "UTC_TIME",
     "UTF8_STRING",
     "Reader",
     "context",
     "encode_integer",
     "encode_object_identifier",
+    "encode_time",
     "header_length",
     "sequence",
     "tlv",
@@ -42,6 +48,8 @@ OCTET_STRING: Final = 0x04
 NULL: Final = 0x05
 OBJECT_IDENTIFIER: Final = 0x06
 UTF8_STRING: Final = 0x0C
+UTC_TIME: Final = 0x17
+GENERALIZED_TIME: Final = 0x18
 SEQUENCE: Final = 0x30
 SET: Final = 0x31
 
@@ -248,16 +256,6 @@ def _dotted(content: bytes) -> str:
     return ".".join(map(str, [first, arcs[0] - 40 * first, *arcs[1:]]))
 
 
-def tlv(tag: int, *content: bytes) -> bytes:
-    """One element: identifier octet, shortest length, the parts of its content."""
-    body = b"".join(content)
-    size = len(body)
-    if size < 0x80:
-        return bytes((tag, size)) + body
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + body
-
-
 def sequence(*content: bytes) -> bytes:
     """A SEQUENCE of encoded elements."""
     return tlv(SEQUENCE, *content)
@@ -269,13 +267,14 @@ def encode_integer(value: int, tag: int = INTEGER) -> bytes:
     return tlv(tag, value.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True))
 
 
-def encode_object_identifier(dotted: str) -> bytes:
-    """An OBJECT IDENTIFIER from its dotted form."""
-    first, second, *rest = (int(arc) for arc in dotted.split("."))
-    content = bytearray()
-    for arc in (40 * first + second, *rest):
-        octets = [arc & 0x7F]
-        while arc := arc >> 7:
-            octets.append(arc & 0x7F | 0x80)
-        content += bytes(reversed(octets))
-    return tlv(OBJECT_IDENTIFIER, bytes(content))
+def encode_time(moment: dt.datetime) -> bytes:
+    """A Time of RFC 5280 4.1.2.5: UTCTime from 1950 to 2049, GeneralizedTime otherwise.
+
+    Args:
+        moment: with a time zone; fractions of a second are dropped.
+    """
+    utc = moment.astimezone(dt.UTC)
+    text = f"{utc:%m%d%H%M%SZ}"
+    if 1950 <= utc.year < 2050:
+        return tlv(UTC_TIME, f"{utc.year % 100:02}{text}".encode())
+    return tlv(GENERALIZED_TIME, f"{utc.year:04}{text}".encode())

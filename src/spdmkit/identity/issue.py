@@ -4,39 +4,41 @@ Used by the software device, by the certificate authority and by tests. An `Auth
 certificate with its private key; it issues by a `Profile`, which says what the certificate is for.
 Serial numbers and the time come from the caller's `Issuance` where a result must be repeatable.
 
-All of SPDM's signature algorithms that cryptography signs certificates with are there: ECDSA, RSA
-(PKCS #1 v1.5 and PSS), Ed25519, Ed448 and ML-DSA.
+All of SPDM's signature algorithms are there: ECDSA, RSA (PKCS #1 v1.5 and PSS), Ed25519, Ed448,
+ML-DSA, and with the packages that bring them SLH-DSA and SM2. Because cryptography builds no
+certificates for the last two, the outer structures are put together here; names and extensions are
+its encodings.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
-from cryptography.hazmat.primitives.asymmetric.types import (
-    CertificateIssuerPublicKeyTypes,
-    CertificatePublicKeyTypes,
-)
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from spdmkit.crypto.rawkeys import RawPublic
 from spdmkit.errors import ConfigurationError, SpdmError, UnsupportedAlgorithm
 from spdmkit.identity import oids
-from spdmkit.identity.certificate import PYCA_ERRORS, Certificate
+from spdmkit.identity.certificate import PYCA_ERRORS, Certificate, read_spki
 from spdmkit.identity.der import (
+    BOOLEAN,
+    OCTET_STRING,
     UTF8_STRING,
+    context,
+    encode_integer,
     encode_object_identifier,
+    encode_time,
     sequence,
     tlv,
 )
-from spdmkit.identity.models import CertificateModel
 from spdmkit.identity.scheme import Scheme
+from spdmkit.messages import CertificateModel
 
 if TYPE_CHECKING:
     from spdmkit.crypto.keys import PrivateKey, PublicKey
@@ -49,6 +51,7 @@ __all__ = [
     "RevokedCertificate",
     "building",
     "distinguished_name",
+    "encode_extension",
     "profile_extensions",
 ]
 
@@ -192,12 +195,10 @@ class Authority:
             UnsupportedAlgorithm: the key cannot sign certificates here.
         """
         scheme = Scheme.of(key, pss=pss, hash_name=hash_name, deterministic=deterministic)
-        name, public_key = distinguished_name(subject), _pyca_public(key.public_key)
         certificate = _build(
-            subject=name,
-            issuer=name,
-            public_key=public_key,
-            issuer_key=public_key,
+            subject=subject,
+            public_key=key.public_key,
+            issuer=None,
             profile=profile,
             issuance=issuance or Issuance(),
             scheme=scheme,
@@ -218,10 +219,9 @@ class Authority:
             UnsupportedAlgorithm: this authority's key cannot sign certificates here.
         """
         return _build(
-            subject=distinguished_name(subject),
-            issuer=self.certificate.x509.subject,
-            public_key=_pyca_public(public_key),
-            issuer_key=self.certificate.public_key,
+            subject=subject,
+            public_key=public_key,
+            issuer=self.certificate,
             profile=profile,
             issuance=issuance or Issuance(),
             scheme=self._scheme(),
@@ -267,31 +267,25 @@ class Authority:
             UnsupportedAlgorithm: this authority's key cannot sign lists here.
         """
         scheme = self._scheme()
-        with building("CRL"):
-            builder = (
-                x509.CertificateRevocationListBuilder()
-                .issuer_name(self.certificate.x509.subject)
-                .last_update(issued)
-                .next_update(until)
-                .add_extension(x509.CRLNumber(number), critical=False)
-                .add_extension(_authority_key_identifier(self.certificate.public_key), False)
+        _check_dates(issued, until)
+        entries = [_crl_entry(item) for item in revoked]
+        extensions = encode_extensions(
+            [
+                (_authority_key_identifier(self.certificate), False),
+                (x509.CRLNumber(number), False),
+            ]
+        )
+        return scheme.signed(
+            sequence(
+                encode_integer(1),  # version 2
+                scheme.identifier(),
+                self.certificate.subject_der,
+                encode_time(issued),
+                encode_time(until),
+                sequence(*entries) if entries else b"",
+                tlv(context(0, constructed=True), extensions),
             )
-            for item in revoked:
-                entry = (
-                    x509.RevokedCertificateBuilder()
-                    .serial_number(item.serial_number)
-                    .revocation_date(item.date)
-                )
-                if item.reason is not None:
-                    entry = entry.add_extension(x509.CRLReason(item.reason), critical=False)
-                builder = builder.add_revoked_certificate(entry.build())
-            signed = builder.sign(
-                scheme.key,
-                scheme.algorithm,
-                rsa_padding=scheme.rsa_padding,
-                ecdsa_deterministic=scheme.ecdsa_deterministic,
-            )
-            return signed.public_bytes(Encoding.DER)
+        )
 
     def _scheme(self) -> Scheme:
         return Scheme.of(
@@ -318,40 +312,83 @@ def distinguished_name(text: NameLike) -> x509.Name:
 
 def _build(
     *,
-    subject: x509.Name,
-    issuer: x509.Name,
-    public_key: CertificatePublicKeyTypes,
-    issuer_key: CertificatePublicKeyTypes,
+    subject: NameLike,
+    public_key: PublicKey,
+    issuer: Certificate | None,
     profile: Profile,
     issuance: Issuance,
     scheme: Scheme,
 ) -> Certificate:
-    for moment in (issuance.not_before, issuance.not_after):
+    """A certificate (RFC 5280 4.1); without an issuer it issues itself."""
+    _check_dates(issuance.not_before, issuance.not_after)
+    number = issuance.serial_number
+    serial_number = x509.random_serial_number() if number is None else number
+    _check_serial_number(serial_number)
+    name = distinguished_name(subject).public_bytes()
+    spki = public_key.spki()
+    own_identifier = x509.SubjectKeyIdentifier(_key_identifier(spki))
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
+        (own_identifier, False),
+        (_authority_key_identifier(issuer) if issuer else _authority(own_identifier.digest), False),
+        *profile_extensions(profile),
+    ]
+    tbs = sequence(
+        tlv(context(0, constructed=True), encode_integer(2)),  # version 3
+        encode_integer(serial_number),
+        scheme.identifier(),
+        issuer.subject_der if issuer else name,
+        sequence(encode_time(issuance.not_before), encode_time(issuance.not_after)),
+        name,
+        spki,
+        tlv(context(3, constructed=True), encode_extensions(extensions)),
+    )
+    return Certificate(scheme.signed(tbs))
+
+
+def _crl_entry(item: RevokedCertificate) -> bytes:
+    _check_serial_number(item.serial_number)
+    _check_dates(item.date, item.date)
+    reason = item.reason
+    extensions = b"" if reason is None else encode_extensions([(x509.CRLReason(reason), False)])
+    return sequence(encode_integer(item.serial_number), encode_time(item.date), extensions)
+
+
+def _check_dates(begin: dt.datetime, end: dt.datetime) -> None:
+    for moment in (begin, end):
         if moment.utcoffset() is None:
             raise ConfigurationError(f"the date {moment} has no time zone")
-    serial = issuance.serial_number
-    with building("certificate"):
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number() if serial is None else serial)
-            .not_valid_before(issuance.not_before)
-            .not_valid_after(issuance.not_after)
+    if end < begin:
+        raise ConfigurationError(f"the end {end} lies before the beginning {begin}")
+
+
+def _check_serial_number(number: int) -> None:
+    """A positive number of at most 20 bytes (RFC 5280 4.1.2.2)."""
+    if not 0 < number < 1 << 159:
+        raise ConfigurationError(f"{number} cannot be a serial number")
+
+
+def encode_extensions(extensions: Iterable[tuple[x509.ExtensionType, bool]]) -> bytes:
+    """Extensions in DER, each with whether it is critical.
+
+    Raises:
+        ConfigurationError: one has values that cannot be encoded.
+    """
+    with building("set of extensions"):
+        return sequence(
+            *(
+                encode_extension(extension.oid.dotted_string, critical, extension.public_bytes())
+                for extension, critical in extensions
+            )
         )
-        identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
-        builder = builder.add_extension(identifier, critical=False)
-        builder = builder.add_extension(_authority_key_identifier(issuer_key), critical=False)
-        for extension, critical in profile_extensions(profile):
-            builder = builder.add_extension(extension, critical=critical)
-        signed = builder.sign(
-            scheme.key,
-            scheme.algorithm,
-            rsa_padding=scheme.rsa_padding,
-            ecdsa_deterministic=scheme.ecdsa_deterministic,
-        )
-        return Certificate(signed.public_bytes(Encoding.DER))
+
+
+def encode_extension(oid: str, critical: bool, value: bytes) -> bytes:
+    """One Extension in DER (RFC 5280 4.1); `value` is the DER of its value."""
+    return sequence(
+        encode_object_identifier(oid),
+        tlv(BOOLEAN, b"\xff") if critical else b"",
+        tlv(OCTET_STRING, value),
+    )
 
 
 def profile_extensions(profile: Profile) -> list[tuple[x509.ExtensionType, bool]]:
@@ -411,20 +448,17 @@ def _opaque(oid: str, value: bytes) -> x509.UnrecognizedExtension:
     return x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
 
 
-def _authority_key_identifier(key: CertificatePublicKeyTypes) -> x509.AuthorityKeyIdentifier:
-    # pyca's annotation leaves ML-DSA out of this function, which takes it all the same.
-    issuer_key = cast("CertificateIssuerPublicKeyTypes", key)
-    return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key)
+def _key_identifier(spki: bytes) -> bytes:
+    """SHA-1 of the key's bits (RFC 5280 4.2.1.2): a name for the key, no proof of anything."""
+    return hashlib.sha1(read_spki(spki).key, usedforsecurity=False).digest()
 
 
-def _pyca_public(key: PublicKey) -> CertificatePublicKeyTypes:
-    handle = key.handle
-    if isinstance(handle, RawPublic):
-        raise UnsupportedAlgorithm(
-            f"a certificate for a {key.key_type} key",
-            hint="cryptography, which builds certificates here, does not know such keys",
-        )
-    return handle
+def _authority_key_identifier(issuer: Certificate) -> x509.AuthorityKeyIdentifier:
+    return _authority(issuer.subject_key_identifier or _key_identifier(issuer.spki))
+
+
+def _authority(identifier: bytes) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier(identifier, None, None)
 
 
 @contextmanager

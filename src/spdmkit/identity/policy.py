@@ -9,8 +9,8 @@ from typing import Final
 
 from spdmkit.errors import ConfigurationError
 from spdmkit.identity.chain import MAX_CERTIFICATES
-from spdmkit.identity.models import CertificateModel
 from spdmkit.identity.oids import KNOWN_EXTENSIONS
+from spdmkit.messages import CertificateModel
 
 __all__ = ["ChainPolicy", "KeyPurposeRule", "TimePolicy"]
 

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from spdmkit.errors import ConfigurationError, SpdmError
-from spdmkit.identity.certificate import PYCA_ERRORS, Certificate
+from spdmkit.errors import AuthenticationError, ConfigurationError, SpdmError
+from spdmkit.identity.certificate import PYCA_ERRORS, Certificate, is_raw_key, verify_raw
 from spdmkit.identity.oids import SIGNATURES
 from spdmkit.identity.text import safe_text
 
@@ -187,7 +187,7 @@ def _authentic_crl(
     usage = issuer.key_usage
     if usage is not None and not usage.crl_sign:
         raise RevocationError("the issuer's key may not sign a CRL (keyUsage)")
-    if not crl.is_signature_valid(issuer.public_key):  # type: ignore[arg-type] # kinds checked before
+    if not _crl_signature_holds(crl, issuer):
         raise RevocationError("the signature of the CRL does not verify")
     for extension in crl.extensions:
         if extension.critical and extension.oid.dotted_string not in _PROCESSED_CRL_EXTENSIONS:
@@ -196,6 +196,17 @@ def _authentic_crl(
                 "a partial or indirect list is not enough"
             )
     return _fresh("CRL", crl.last_update_utc, crl.next_update_utc, at)
+
+
+def _crl_signature_holds(crl: x509.CertificateRevocationList, issuer: Certificate) -> bool:
+    if not is_raw_key(issuer.key_type):
+        return crl.is_signature_valid(issuer.public_key)  # type: ignore[arg-type] # kinds checked before
+    oid = crl.signature_algorithm_oid.dotted_string
+    try:
+        verify_raw(issuer.spki, oid, crl.signature, crl.tbs_certlist_bytes)
+    except AuthenticationError:
+        return False
+    return True
 
 
 def _fresh(
@@ -263,8 +274,8 @@ def _ocsp_signer(
         if ExtendedKeyUsageOID.OCSP_SIGNING.dotted_string not in purposes:
             raise RevocationError("the OCSP signer may not sign OCSP responses")
         try:
-            candidate.x509.verify_directly_issued_by(issuer.x509)
-        except (InvalidSignature, *PYCA_ERRORS):
+            candidate.verify_signature(issuer)
+        except AuthenticationError:
             raise RevocationError("the OCSP signer was not appointed by the issuer") from None
         if at is not None and not candidate.not_before <= at <= candidate.not_after:
             raise RevocationError("the certificate of the OCSP signer is not valid now")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from spdmkit.crypto.rawkeys import RawPrivate
-from spdmkit.errors import ConfigurationError, UnsupportedAlgorithm
+from spdmkit.crypto.signing import sign_certificate
+from spdmkit.errors import ConfigurationError
 from spdmkit.identity import oids
 from spdmkit.identity.der import (
+    BIT_STRING,
     NULL,
     context,
     encode_integer,
@@ -21,7 +23,7 @@ from spdmkit.identity.der import (
 )
 
 if TYPE_CHECKING:
-    from spdmkit.crypto.keys import PrivateKey, PycaPrivate
+    from spdmkit.crypto.keys import PrivateKey
 
 __all__ = ["Scheme"]
 
@@ -43,18 +45,16 @@ class Scheme:
     """A private key with the algorithm that it signs by.
 
     Attributes:
-        key: the key, of cryptography or of its interface.
-        key_type: kind and size of the key.
+        key: the key.
         algorithm: the hash; None for schemes that bring their own.
-        rsa_padding: PSS, or None for PKCS #1 v1.5 and for other keys.
-        ecdsa_deterministic: sign by RFC 6979; None leaves it to the library.
+        pss: RSASSA-PSS when the key is RSA, PKCS #1 v1.5 otherwise.
+        deterministic: by RFC 6979 when the key is ECDSA.
     """
 
-    key: PycaPrivate
-    key_type: str
-    algorithm: hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None = None
-    rsa_padding: padding.PSS | None = None
-    ecdsa_deterministic: bool | None = None
+    key: PrivateKey
+    algorithm: hashes.HashAlgorithm | None = None
+    pss: bool = False
+    deterministic: bool = False
 
     @classmethod
     def of(
@@ -65,49 +65,46 @@ class Scheme:
         Args:
             key: the private key.
             pss: RSASSA-PSS when it is RSA.
-            hash_name: hash ("sha384"); empty takes the one that fits the key.
+            hash_name: hash ("sha384"), where the scheme leaves one to choose; empty takes the one
+                that fits the key.
             deterministic: sign by RFC 6979 when it is ECDSA.
 
         Raises:
-            UnsupportedAlgorithm: the key cannot sign certificates here.
             ConfigurationError: not a hash that certificates are signed with.
         """
         handle = key.handle
-        if isinstance(handle, RawPrivate):
-            raise UnsupportedAlgorithm(
-                f"a certificate or request signed by a {key.key_type} key",
-                hint="cryptography, which builds certificates here, does not know such keys",
-            )
         if not isinstance(handle, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-            return cls(handle, key.key_type)
+            return cls(key)
         name = hash_name or _fitting_hash(handle)
         if name not in _HASHES:
             raise ConfigurationError(f"certificates are not signed with {name!r} here")
-        algorithm = cast("hashes.SHA256", _HASHES[name])
-        if isinstance(handle, ec.EllipticCurvePrivateKey):
-            return cls(handle, key.key_type, algorithm, ecdsa_deterministic=deterministic or None)
-        scheme = padding.PSS(padding.MGF1(algorithm), algorithm.digest_size) if pss else None
-        return cls(handle, key.key_type, algorithm, rsa_padding=scheme)
+        return cls(key, _HASHES[name], pss, deterministic)
 
     def sign(self, data: bytes) -> bytes:
-        """The signature over `data`, as certificates and requests carry it."""
-        if isinstance(self.key, ec.EllipticCurvePrivateKey):
-            return self.key.sign(data, ec.ECDSA(self._hash()))
-        if isinstance(self.key, rsa.RSAPrivateKey):
-            return self.key.sign(data, self.rsa_padding or padding.PKCS1v15(), self._hash())
-        return self.key.sign(data)
+        """The signature over `data`, as certificates, lists and requests carry it.
+
+        Raises:
+            UnsupportedAlgorithm: the package for the key is not installed.
+        """
+        handle = self.key.handle
+        if isinstance(handle, RawPrivate):
+            return sign_certificate(self.key, data)
+        if isinstance(handle, ec.EllipticCurvePrivateKey):
+            deterministic = {"deterministic_signing": True} if self.deterministic else {}
+            return handle.sign(data, ec.ECDSA(self._hash(), **deterministic))
+        if isinstance(handle, rsa.RSAPrivateKey):
+            return handle.sign(data, self._padding(), self._hash())
+        return handle.sign(data)
 
     def identifier(self) -> bytes:
-        """The AlgorithmIdentifier in DER (RFC 4055, RFC 5758, RFC 8410, RFC 9881)."""
-        if isinstance(self.key, ec.EllipticCurvePrivateKey):
-            return sequence(self._oid(f"ECDSA with {_title(self._hash().name)}"))
-        if not isinstance(self.key, rsa.RSAPrivateKey):
-            name = (
-                self.key_type.upper() if self.key_type.startswith("ml") else self.key_type.title()
-            )
-            return sequence(self._oid(name))
-        if self.rsa_padding is None:
-            return sequence(self._oid(f"RSA with {_title(self._hash().name)}"), tlv(NULL))
+        """The AlgorithmIdentifier in DER (RFC 4055, 5758, 8410, 9881 and 9909)."""
+        handle = self.key.handle
+        if isinstance(handle, ec.EllipticCurvePrivateKey):
+            return sequence(_oid(f"ECDSA with {_title(self._hash().name)}"))
+        if not isinstance(handle, rsa.RSAPrivateKey):
+            return sequence(_oid(_OWN_NAMES.get(self.key.key_type, self.key.key_type.upper())))
+        if not self.pss:
+            return sequence(_oid(f"RSA with {_title(self._hash().name)}"), tlv(NULL))
         digest = sequence(encode_object_identifier(_HASH_OIDS[self._hash().name]), tlv(NULL))
         mask = sequence(encode_object_identifier(_MGF1), digest)
         salt = encode_integer(self._hash().digest_size)
@@ -115,16 +112,29 @@ class Scheme:
             tlv(context(number, constructed=True), value)
             for number, value in enumerate((digest, mask, salt))
         )
-        return sequence(self._oid("RSASSA-PSS"), sequence(*parameters))
+        return sequence(_oid("RSASSA-PSS"), sequence(*parameters))
 
-    def _hash(self) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
+    def signed(self, data: bytes) -> bytes:
+        """`data`, the AlgorithmIdentifier and the signature, as X.509 and PKCS #10 wrap them."""
+        return sequence(data, self.identifier(), tlv(BIT_STRING, b"\0", self.sign(data)))
+
+    def _hash(self) -> hashes.HashAlgorithm:
         if self.algorithm is None:
-            raise ConfigurationError(f"no hash was chosen for a {self.key_type} key")
+            raise ConfigurationError(f"no hash was chosen for a {self.key.key_type} key")
         return self.algorithm
 
-    @staticmethod
-    def _oid(name: str) -> bytes:
-        return encode_object_identifier(_SIGNATURE_OIDS[name])
+    def _padding(self) -> padding.AsymmetricPadding:
+        if not self.pss:
+            return padding.PKCS1v15()
+        return padding.PSS(padding.MGF1(self._hash()), self._hash().digest_size)
+
+
+_OWN_NAMES: Final = {"ed25519": "Ed25519", "ed448": "Ed448", "sm2": "SM2 with SM3"}
+"""Key types whose signature `oids.SIGNATURES` does not call by the type in capitals."""
+
+
+def _oid(name: str) -> bytes:
+    return encode_object_identifier(_SIGNATURE_OIDS[name])
 
 
 def _title(hash_name: str) -> str:

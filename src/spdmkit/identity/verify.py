@@ -17,17 +17,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import InitVar, dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from cryptography.exceptions import InvalidSignature
-
 from spdmkit.crypto.keys import PublicKey
-from spdmkit.errors import ConfigurationError, DecodeError
+from spdmkit.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    DecodeError,
+    UnsupportedAlgorithm,
+)
 from spdmkit.identity import oids
 from spdmkit.identity.anchors import Purpose, TrustAnchors
-from spdmkit.identity.certificate import PYCA_ERRORS, Certificate
+from spdmkit.identity.certificate import Certificate
 from spdmkit.identity.chain import CertificateChain
 from spdmkit.identity.claims import Identity
 from spdmkit.identity.dice import read_tcb_infos
-from spdmkit.identity.models import CertificateModel
 from spdmkit.identity.policy import ChainPolicy, KeyPurposeRule, TimePolicy
 from spdmkit.identity.revocation import (
     NO_REVOCATION_DATA,
@@ -36,6 +38,7 @@ from spdmkit.identity.revocation import (
     Statement,
 )
 from spdmkit.identity.steps import ChainError, Outcome, Step
+from spdmkit.messages import CertificateModel
 
 if TYPE_CHECKING:
     from spdmkit.crypto.registry import SignatureAlgorithm
@@ -229,8 +232,8 @@ class _Walk:
         try:
             identity = Identity(self.certificates, self.policy.model)
             public_key = PublicKey.from_spki(self.leaf.spki)
-        except DecodeError as error:
-            raise self._failed("claims", str(error)) from error
+        except (DecodeError, UnsupportedAlgorithm) as error:
+            raise self._failed("claims", str(error), error.hint) from error
         return VerifiedChain(
             self.chain,
             self.purpose,
@@ -266,6 +269,8 @@ class _Walk:
             raise self._failed(name, refusal.reason, refusal.hint) from refusal.__cause__
         except DecodeError as error:
             raise self._failed(name, f"cannot be read: {error}") from error
+        except UnsupportedAlgorithm as error:
+            raise self._failed(name, str(error), error.hint) from error
         step = result if isinstance(result, Step) else Step(name, Outcome.PASSED, result)
         self.steps.append(step)
 
@@ -355,8 +360,8 @@ def _anchor(walk: _Walk) -> str:
     first = walk.certificates[0]
     for candidate in walk.anchors.by_subject(first.issuer_der):
         try:
-            first.x509.verify_directly_issued_by(candidate.x509)
-        except (InvalidSignature, *PYCA_ERRORS):
+            first.verify_signature(candidate)
+        except (AuthenticationError, DecodeError):
             continue
         if candidate == walk.leaf:
             continue
@@ -430,14 +435,9 @@ def _signatures(walk: _Walk) -> str:
     for position, certificate in walk.look(1):
         issuer = walk.certificates[position - 1]
         try:
-            certificate.x509.verify_directly_issued_by(issuer.x509)
-        except InvalidSignature as error:
-            raise _Refused("the signature by the certificate before it does not verify") from error
-        except PYCA_ERRORS as error:
-            raise _Refused(
-                f"the signature by the certificate before it cannot be verified "
-                f"({certificate.signature_name} by a key of kind {issuer.key_type})"
-            ) from error
+            certificate.verify_signature(issuer)
+        except AuthenticationError as error:
+            raise _Refused(f"the signature by the certificate before it {error.reason}") from error
     links = len(walk.certificates) - 1 + (walk.anchor_position == _OUTSIDE)
     return f"{links} verified"
 
