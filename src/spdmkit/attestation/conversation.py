@@ -121,6 +121,7 @@ class Statement:
         blocks: measurement blocks, in the order they came.
         indexes: what operation 0 said the number of indexes is, or None.
         all_requested: one request asked for all measurements.
+        raw_requested: a request asked for raw bit streams instead of digests (1.2).
         changed: the device said that measurements changed meanwhile.
         opaque: opaque data of the last response.
         in_session: it travelled inside a session.
@@ -136,6 +137,7 @@ class Statement:
     blocks: tuple[Block, ...] = ()
     indexes: int | None = None
     all_requested: bool = False
+    raw_requested: bool = False
     changed: bool = False
     opaque: bytes = b""
     in_session: bool = False
@@ -319,6 +321,7 @@ class _Record:
     blocks: dict[int, Block] = field(default_factory=dict)
     indexes: int | None = None
     all_requested: bool = False
+    raw_requested: bool = False
     changed: bool = False
 
     def add(self, request: GetMeasurements, response: Measurements) -> None:
@@ -326,6 +329,7 @@ class _Record:
         if operation == MeasurementOperation.TOTAL_NUMBER:
             self.indexes = response.number_of_indices
         self.all_requested |= operation == MeasurementOperation.ALL
+        self.raw_requested |= request.raw_bit_stream_requested
         self.changed |= response.content_changed == ContentChanged.CHANGED
         seen: set[int] = set()
         for each in response.measurement_record:
@@ -374,6 +378,7 @@ def _measurements(
         blocks=tuple(record.blocks.values()),
         indexes=record.indexes,
         all_requested=record.all_requested,
+        raw_requested=record.raw_requested,
         changed=record.changed,
         opaque=response.opaque_data,
     )

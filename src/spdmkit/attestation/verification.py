@@ -30,7 +30,12 @@ from spdmkit.attestation.conversation import (
     read_negotiation,
     read_statement,
 )
-from spdmkit.attestation.evidence import PROVISIONED_KEY, Evidence, ExchangeKind
+from spdmkit.attestation.evidence import (
+    PROVISIONED_KEY,
+    Evidence,
+    ExchangeKind,
+    SignedExchange,
+)
 from spdmkit.attestation.reference.model import DeviceClaims
 from spdmkit.crypto import signing
 from spdmkit.crypto.keys import PublicKey
@@ -62,8 +67,12 @@ from spdmkit.identity import (
 from spdmkit.identity.chain import MAX_SMALL_CHAIN
 from spdmkit.identity.revocation import NO_REVOCATION_DATA
 from spdmkit.messages import V12, V13, V14, ResponseCode
+from spdmkit.protocol.proofs import ProvenKey
+from spdmkit.protocol.requester.challenge import VerifiedChallenge
+from spdmkit.protocol.requester.measurements import SignedMeasurements
+from spdmkit.protocol.requester.sessions import OpenedSession
 
-__all__ = ["DeviceTrust", "EvidenceError", "VerifiedEvidence", "verify_evidence"]
+__all__ = ["DeviceTrust", "EvidenceError", "LiveProof", "VerifiedEvidence", "verify_evidence"]
 
 _MAKER: Final = object()
 
@@ -191,18 +200,61 @@ class VerifiedEvidence:
         )
 
 
-def verify_evidence(evidence: Evidence, trust: DeviceTrust) -> VerifiedEvidence:
+@dataclass(frozen=True, slots=True)
+class LiveProof:
+    """What a live conversation verified already, so that no signature is verified twice.
+
+    Only the protocol's verified values go in, and they stand for exactly the bytes they verified.
+
+    Attributes:
+        key: the chain that was verified, or the provisioned key.
+        challenge, measurements: the exchanges that were verified with it.
+        session: the session that was opened with it.
+    """
+
+    key: ProvenKey
+    challenge: VerifiedChallenge | None = None
+    measurements: SignedMeasurements | None = None
+    session: OpenedSession | None = None
+
+    def exchanges(self) -> tuple[SignedExchange, ...]:
+        """The verified exchanges in the form of evidence."""
+        made: list[SignedExchange] = []
+        if self.challenge is not None:
+            made.append(
+                SignedExchange.from_transcript(
+                    ExchangeKind.CHALLENGE, self.challenge.signed, self.challenge.signature
+                )
+            )
+        if self.session is not None and self.session.signed:
+            made.append(SignedExchange(ExchangeKind.KEY_EXCHANGE, self.session.signed))
+        if self.measurements is not None:
+            made.append(
+                SignedExchange.from_transcript(
+                    ExchangeKind.MEASUREMENTS,
+                    self.measurements.signed,
+                    self.measurements.signature,
+                    in_session=self.measurements.session_id is not None,
+                )
+            )
+        return tuple(made)
+
+
+def verify_evidence(
+    evidence: Evidence, trust: DeviceTrust, *, live: LiveProof | None = None
+) -> VerifiedEvidence:
     """Verify evidence from its bytes.
 
     Args:
         evidence: as collected or imported.
         trust: whose keys are believed, and at what time.
+        live: what the conversation that collected it verified already.
 
     Raises:
         EvidenceError: not authentic; it names the step and carries the steps before it.
         ConfigurationError: there is no anchor, or no key, to judge it by.
     """
-    return _Verification(evidence, trust).run()
+    return _Verification(evidence, trust, live).run()
 
 
 @dataclass(slots=True)
@@ -211,6 +263,7 @@ class _Verification:
 
     evidence: Evidence
     trust: DeviceTrust
+    live: LiveProof | None = None
     steps: list[Step] = field(default_factory=list)
 
     def run(self) -> VerifiedEvidence:
@@ -246,7 +299,7 @@ class _Verification:
         self._passed("decode", f"{count + len(self.evidence.vca)} messages")
         chain = self._chain(certificates, negotiated)
         self._chain_hash(statements, digest)
-        negotiated = self._signatures(statements, negotiated, key)
+        negotiated = self._signatures(statements, negotiated, key, chain)
         self._coverage(statements, negotiated)
         return VerifiedEvidence(
             self.evidence,
@@ -317,6 +370,10 @@ class _Verification:
             name = self._provisioned().spki_sha256.hex()
             self._passed("chain", f"the provisioned public key spki-sha256:{name}")
             return None
+        proven = self.live.key if self.live is not None else None
+        if isinstance(proven, VerifiedChain) and proven.chain.raw == certificates.raw:
+            self.steps += _chain_steps(proven)
+            return proven
         if self.trust.anchors is None:
             raise ConfigurationError(
                 "no trust anchor for devices was given", hint="give one with --trust-anchor"
@@ -372,8 +429,13 @@ class _Verification:
             )
 
     def _signatures(
-        self, statements: list[Statement], negotiated: Negotiated, key: PublicKey
+        self,
+        statements: list[Statement],
+        negotiated: Negotiated,
+        key: PublicKey,
+        chain: VerifiedChain | None,
     ) -> Negotiated:
+        verified = self._verified_live(chain)
         for kind, step in _STEP_OF_KIND.items():
             found = [each for each in statements if each.kind is kind]
             if not found:
@@ -383,7 +445,7 @@ class _Verification:
                 self.steps.append(Step(step, Outcome.NOT_COVERED, "the device did not sign it"))
                 continue
             for statement in found:
-                if statement.signature:
+                if statement.signature and statement.signature not in verified:
                     negotiated = _verify(statement, negotiated, key, step)
             signature = negotiated.selection.signature
             name = signature.name if signature is not None else "signature"
@@ -391,6 +453,21 @@ class _Verification:
         if not any(each.signature for each in statements):
             raise AuthenticationError("signature", "nothing in the evidence is signed")
         return negotiated
+
+    def _verified_live(self, chain: VerifiedChain | None) -> frozenset[bytes]:
+        """Signatures of exchanges that were verified live, with this key, over these very bytes."""
+        live = self.live
+        if live is None or (chain is not None and live.key is not chain):
+            return frozenset()
+        known = live.exchanges()
+        own = {
+            ExchangeKind.CHALLENGE: live.challenge and live.challenge.signature,
+            ExchangeKind.MEASUREMENTS: live.measurements and live.measurements.signature,
+            ExchangeKind.KEY_EXCHANGE: live.session and live.session.signature,
+        }
+        return frozenset(
+            own[exchange.kind] or b"" for exchange in self.evidence.exchanges if exchange in known
+        ) - {b""}
 
     def _coverage(self, statements: list[Statement], negotiated: Negotiated) -> None:
         """Whether a signature covers VCA, so that nobody talked version and algorithms down."""

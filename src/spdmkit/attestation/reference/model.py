@@ -171,9 +171,12 @@ class Condition:
     fact: str
     equals: str
 
-    def holds(self, facts: Mapping[str, str]) -> bool:
-        """Whether the device reports that."""
-        return facts.get(self.fact) == self.equals
+    def excuses(self, facts: Mapping[str, str]) -> bool:
+        """Whether the device reports another value, so that the index does not count.
+
+        A device that does not report the fact is not excused.
+        """
+        return facts.get(self.fact, self.equals) != self.equals
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,408 @@
+"""The steps of an appraisal after authenticity: one function each, in the order of `CHECKS`.
+
+A check looks at the `Matter` and gives a `Finding`; it changes nothing. `appraiser` says what the
+steps mean together.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from spdmkit.attestation.blocks import Block, flag_names
+from spdmkit.attestation.conversation import Statement, Summary
+from spdmkit.attestation.dates import describe_time
+from spdmkit.attestation.evidence import ExchangeKind
+from spdmkit.attestation.measurement_log import read_log, replay
+from spdmkit.attestation.outcome import MeasurementOutcome, MeasurementResult
+from spdmkit.attestation.policy import Policy
+from spdmkit.attestation.reference.loader import Reference
+from spdmkit.attestation.reference.store import RejectedReference
+from spdmkit.attestation.resolution import Resolution
+from spdmkit.attestation.rules import (
+    Case,
+    Finding,
+    IdentityIs,
+    SecurityAtLeast,
+    SvnAtLeast,
+    VersionAtLeast,
+)
+from spdmkit.attestation.verification import VerifiedEvidence
+from spdmkit.crypto.keys import PublicKey
+from spdmkit.errors import AuthenticationError, DecodeError
+from spdmkit.identity import Outcome
+from spdmkit.messages import V12, MeasurementKind, MeasurementSummaryHashType
+
+__all__ = ["CHECKS", "Expectations", "Matter", "check_device_mode"]
+
+M: Final = MeasurementOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """What the caller knows about this one device and this one piece of evidence.
+
+    Attributes:
+        time: the time of the appraisal, seconds since 1970.
+        nonces: nonces of ours, of which the signed answers must carry no others; empty when they
+            are not known.
+        identities: identities, one of which the device must have; those of the policy likewise.
+        known_key: SHA-256 of the public key this target had before, lower-case hex, or empty.
+        collectors: keys of verifiers that are trusted to say when they collected evidence.
+    """
+
+    time: int
+    nonces: frozenset[bytes] = frozenset()
+    identities: tuple[str, ...] = ()
+    known_key: str = ""
+    collectors: tuple[PublicKey, ...] = ()
+
+
+@dataclass(slots=True)
+class Matter:
+    """Everything an appraisal looks at.
+
+    Attributes:
+        evidence: verified evidence.
+        expectations: what is known about this device and this evidence.
+        policy: what is demanded.
+        references: reference values, their signatures verified.
+        rejected: reference values that were to be used and may not be.
+        resolution: which of the references are for this device.
+        blocks: its measurement blocks by index.
+        results: how they compare, by index; filled before the checks run.
+    """
+
+    evidence: VerifiedEvidence
+    expectations: Expectations
+    policy: Policy
+    references: tuple[Reference, ...]
+    rejected: tuple[RejectedReference, ...]
+    resolution: Resolution
+    blocks: dict[int, Block]
+    results: dict[int, MeasurementResult] = field(default_factory=dict)
+
+    @property
+    def case(self) -> Case:
+        """What rules look at."""
+        return Case(self.evidence, self.blocks, self.results, self.resolution.facts)
+
+    @property
+    def measured(self) -> Statement | None:
+        """The signed MEASUREMENTS."""
+        return self.evidence.statement(ExchangeKind.MEASUREMENTS)
+
+
+def _passed(detail: str) -> Finding:
+    return Finding(Outcome.PASSED, detail)
+
+
+def _failed(detail: str) -> Finding:
+    return Finding(Outcome.FAILED, detail)
+
+
+def _identity(matter: Matter) -> Finding:
+    claims = matter.evidence.claims
+    known = matter.expectations.known_key
+    if known and not hmac.compare_digest(known.lower(), claims.spki_sha256):
+        return _failed(
+            f"this target had the key spki-sha256:{known} before, now {claims.describe()} answers "
+            f"with spki-sha256:{claims.spki_sha256}"
+        )
+    for expected in (matter.expectations.identities, matter.policy.identity.expected):
+        if expected:
+            found = IdentityIs(expected).judge(matter.case)
+            if not found.passed:
+                return found
+    if matter.expectations.identities or matter.policy.identity.expected or known:
+        return _passed(f"{claims.describe()} is expected")
+    return Finding(
+        Outcome.UNPINNED, f"{claims.describe()} answered; nothing says which device was expected"
+    )
+
+
+def _nonce(matter: Matter) -> Finding:
+    nonces = matter.evidence.nonces
+    if any(nonce == bytes(len(nonce)) for nonce in nonces):
+        return _failed("a nonce is all zero, so the answer may be an old one")
+    ours = matter.expectations.nonces
+    if not ours:
+        if matter.policy.freshness.demand_nonce:
+            return _failed("the policy demands a nonce, and none is expected")
+        return Finding(Outcome.NOT_CHECKED, "no nonce is expected")
+    measured = matter.measured
+    answer = measured.nonce if measured is not None else nonces[-1]
+    if answer not in ours:
+        return _failed(f"answers the nonce {answer.hex()}, which is not ours")
+    return _passed(f"answers our nonce {answer.hex()}")
+
+
+def _freshness(matter: Matter) -> Finding:
+    evidence, limit = matter.evidence.evidence, matter.policy.freshness.max_age
+    try:
+        vouched: PublicKey | None = None
+        if matter.expectations.collectors:
+            vouched = evidence.verify_collector(matter.expectations.collectors)
+    except (AuthenticationError, DecodeError) as error:
+        return _failed(str(error))
+    if limit is None:
+        if evidence.collected_at is None or vouched is None:
+            return Finding(Outcome.NOT_CHECKED, "no limit on its age is set")
+        return _passed(f"collected at {describe_time(evidence.collected_at)}, which is vouched for")
+    if evidence.collected_at is None:
+        return _failed("an age limit is set, and the evidence does not say when it was collected")
+    age = matter.expectations.time - evidence.collected_at
+    when = f"collected {age} s ago at {describe_time(evidence.collected_at)}"
+    if vouched is None and not matter.expectations.nonces:
+        return _failed(f"{when}, which no verifier that is trusted vouches for")
+    if age < 0:
+        return _failed(f"collected in the future, at {describe_time(evidence.collected_at)}")
+    return (_passed if age <= limit else _failed)(f"{when}, {limit} s are allowed")
+
+
+def _content(matter: Matter) -> Finding:
+    measured = matter.measured
+    if measured is None:
+        return Finding(Outcome.SKIPPED, "no measurements")
+    if measured.changed:
+        return _failed("measurements changed while they were read; collect them again")
+    read = len(measured.blocks)
+    if measured.indexes is not None and not measured.all_requested and read != measured.indexes:
+        return _failed(f"{read} measurements were read, the device has {measured.indexes}")
+    return _passed(f"{read} measurements, unchanged while they were read")
+
+
+def _summary(matter: Matter) -> Finding:
+    summaries = [each for each in matter.evidence.summaries if each.kind]
+    if not summaries:
+        if matter.policy.evidence.demand_summary:
+            return _failed("the policy demands a measurement summary hash")
+        return Finding(Outcome.SKIPPED, "none was asked for")
+    measured = matter.measured
+    if measured is None:
+        return Finding(Outcome.NOT_CHECKED, "no measurements to compare it with")
+    found = [_compare_summary(matter, measured, each) for each in summaries]
+    worst = [each for each in found if each.outcome is Outcome.FAILED]
+    checked = [each for each in found if each.passed]
+    if not worst and not checked and matter.policy.evidence.demand_summary:
+        return _failed(f"the policy demands a comparison; {found[0].detail}")
+    return (worst or checked or found)[0]
+
+
+def _compare_summary(matter: Matter, measured: Statement, summary: Summary) -> Finding:
+    """The hash over whole blocks in ascending order (DSP0274 10.10)."""
+    algorithm = matter.evidence.negotiated.selection.base_hash
+    blocks = matter.evidence.blocks
+    if measured.raw_requested:
+        return Finding(Outcome.NOT_CHECKED, "raw bit streams were read, the hash covers digests")
+    if not measured.all_requested and measured.indexes != len(blocks):
+        return Finding(Outcome.NOT_CHECKED, "not all measurements were read")
+    if summary.kind == MeasurementSummaryHashType.ALL:
+        inputs = [b"".join(block.encoded for block in blocks)]
+        if matter.evidence.negotiated.version < V12:
+            # 1.0 and 1.1 can be read as covering the measurements without their block headers.
+            inputs.append(b"".join(block.encoded[4:] for block in blocks))
+        if any(hmac.compare_digest(algorithm.digest(each), summary.value) for each in inputs):
+            return _passed(f"{summary.where} sums up the {len(blocks)} measurements at hand")
+        return _failed(f"the summary in {summary.where} is not that of the measurements at hand")
+    if summary.value == bytes(len(summary.value)):
+        return Finding(Outcome.NOT_CHECKED, "the device has no trusted computing base to sum up")
+    rom = b"".join(block.encoded for block in blocks if block.kind == MeasurementKind.IMMUTABLE_ROM)
+    if hmac.compare_digest(algorithm.digest(rom), summary.value):
+        return _passed(f"{summary.where} sums up the immutable measurements at hand")
+    return Finding(
+        Outcome.NOT_CHECKED, "which measurements are the trusted computing base is not known"
+    )
+
+
+def _log(matter: Matter) -> Finding:
+    data = matter.evidence.evidence.measurement_log
+    extended = {
+        block.index: block
+        for block in matter.blocks.values()
+        if block.kind == MeasurementKind.HASH_EXTEND
+    }
+    if not data:
+        if matter.policy.evidence.demand_log:
+            return _failed("the policy demands a measurement extension log")
+        if extended:
+            indexes = ", ".join(map(str, sorted(extended)))
+            return Finding(Outcome.NOT_CHECKED, f"no log at hand for index {indexes}")
+        return Finding(Outcome.SKIPPED, "no log, and nothing it would lead to")
+    measurement_hash = matter.evidence.negotiated.selection.measurement_hash
+    if measurement_hash is None or not measurement_hash.size:
+        return _failed("there is a log, and no measurement hash to replay it with")
+    try:
+        log = read_log(data)
+    except DecodeError as error:
+        return _failed(str(error))
+    replayed = replay(log, measurement_hash)
+    for index, value in sorted(replayed.items()):
+        block = extended.get(index)
+        if block is None:
+            return _failed(f"the log extends index {index}, which is no signed hash-extend value")
+        if not hmac.compare_digest(block.value, value):
+            return _failed(f"the log does not lead to the hash-extend value of index {index}")
+    left = sorted(set(extended) - set(replayed))
+    if any(extended[index].value != bytes(measurement_hash.size) for index in left):
+        return _failed(f"the log does not lead to the hash-extend value of index {left[0]}")
+    if not replayed:
+        return Finding(Outcome.NOT_COVERED, "nothing that is signed vouches for the log")
+    return _passed(f"{len(log.entries)} entries lead to index {', '.join(map(str, replayed))}")
+
+
+def _policy(matter: Matter) -> Finding:
+    staleness = matter.policy.staleness(matter.expectations.time)
+    if staleness:
+        return _failed(f"{matter.policy.identifier}: {staleness}")
+    return _passed(matter.policy.identifier)
+
+
+def _version(matter: Matter) -> Finding:
+    return VersionAtLeast(matter.policy.protocol.minimum_version).judge(matter.case)
+
+
+def _algorithms(matter: Matter) -> Finding:
+    rule = matter.policy.protocol
+    return SecurityAtLeast(
+        rule.minimum_security, rule.hashes, rule.signatures, rule.measurement_hashes
+    ).judge(matter.case)
+
+
+def _evidence(matter: Matter) -> Finding:
+    challenged = matter.evidence.statement(ExchangeKind.CHALLENGE) is not None
+    if matter.policy.evidence.demand_challenge and not challenged:
+        return _failed("the policy demands a CHALLENGE")
+    if matter.measured is None:
+        return Finding(Outcome.NOT_COVERED, "the device signed no measurements")
+    kinds = ", ".join(str(each.kind) for each in matter.evidence.statements)
+    return _passed(f"signed: {kinds}")
+
+
+def _reference_signature(matter: Matter) -> Finding:
+    if matter.rejected:
+        return _failed("; ".join(f"{each.source}: {each.error}" for each in matter.rejected))
+    unsigned = [each.source for each in matter.references if each.signer is None]
+    if unsigned and matter.policy.references.wants_signature:
+        return _failed(f"not signed, and the policy demands it: {', '.join(unsigned)}")
+    if not matter.references:
+        return Finding(Outcome.SKIPPED, "no reference values")
+    signed = [each for each in matter.references if each.signer is not None]
+    if not signed:
+        return Finding(Outcome.UNPINNED, "reference values without signature, as they were given")
+    late = any(each.signer is not None and each.signer.checked_at is None for each in signed)
+    rule = "; a rule says to accept signers whose certificates have ended" if late else ""
+    return _passed(f"{len(signed)} of {len(matter.references)} signed by trusted signers{rule}")
+
+
+def _references(matter: Matter) -> Finding:
+    found = matter.resolution
+    if found.conflict:
+        return _failed(found.conflict)
+    if found.facts_fault:
+        return _failed(f"the opaque data cannot be read: {found.facts_fault}")
+    over = f"; not used: {'; '.join(found.passed_over)}" if found.passed_over else ""
+    if not found.used:
+        return Finding(Outcome.SKIPPED, f"no reference values for this device{over}")
+    return _passed("; ".join(each.describe() for each in found.used) + over)
+
+
+def _release(matter: Matter) -> Finding:
+    releases = matter.resolution.releases
+    if not releases:
+        return Finding(Outcome.SKIPPED, "no release to compare")
+    if not matter.policy.references.check_release:
+        return Finding(Outcome.SKIPPED, "the policy does not ask for it")
+    wrong = [
+        f"{each.component} {each.reported or 'nothing'} is reported, the values are for "
+        f"{each.described}"
+        for each in releases
+        if each.described != each.reported
+    ]
+    return (
+        _failed("; ".join(wrong))
+        if wrong
+        else _passed(", ".join(f"{each.component} {each.reported}" for each in releases))
+    )
+
+
+def _measurements(matter: Matter) -> Finding:
+    if not matter.results:
+        return Finding(Outcome.SKIPPED, "no measurements")
+    counts = {
+        outcome: sum(each.result is outcome for each in matter.results.values()) for outcome in M
+    }
+    words = ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)
+    bad = [
+        str(each.index)
+        for each in matter.results.values()
+        if each.result in (M.MISMATCH, M.MALFORMED)
+    ]
+    if bad:
+        return _failed(f"{words}; index {', '.join(bad)}")
+    return _passed(words) if counts[M.MATCH] else Finding(Outcome.NOT_CHECKED, words)
+
+
+def _components(matter: Matter) -> Finding:
+    missing = [str(each.index) for each in matter.results.values() if each.result is M.MISSING]
+    if missing:
+        return _failed(f"required, and not reported: index {', '.join(missing)}")
+    required = [each for each in matter.results.values() if each.required]
+    matching = sum(each.result is M.MATCH for each in required)
+    if not required:
+        return Finding(Outcome.SKIPPED, "nothing is required")
+    if matching == len(required):
+        return _passed(f"all {matching} required measurements match")
+    return Finding(Outcome.NOT_CHECKED, f"{matching} of {len(required)} required ones match")
+
+
+def check_device_mode(matter: Matter) -> Finding:
+    """Whether the device mode block says what the policy accepts."""
+    rule = matter.policy.device_mode
+    modes = [block.modes for block in matter.blocks.values() if block.modes is not None]
+    if not modes:
+        if rule.demand:
+            return _failed("the policy demands a device mode, and none is reported")
+        return Finding(Outcome.SKIPPED, "the device does not report its mode")
+    for mode in modes:
+        refused_states = flag_names(mode.debug & rule.refuse_debug)
+        if refused_states:
+            return _failed(f"debug mode: {', '.join(refused_states)}")
+        if rule.operational and mode.operational & ~rule.operational:
+            return _failed(f"operational state: {', '.join(flag_names(mode.operational))}")
+    state = ", ".join(flag_names(modes[0].operational)) or "no operational state"
+    return _passed(f"{state}, no debug mode that is refused")
+
+
+def _security_version(matter: Matter) -> Finding:
+    floors = [each for each in matter.policy.components if each.minimum_svn is not None]
+    found = [SvnAtLeast(each.index, each.minimum_svn or 0).judge(matter.case) for each in floors]
+    wrong = [each.detail for each in found if not each.passed]
+    if wrong:
+        return _failed("; ".join(wrong))
+    if not found:
+        return Finding(Outcome.SKIPPED, "the policy names no floor")
+    return _passed("; ".join(each.detail for each in found))
+
+
+CHECKS: Final[tuple[tuple[str, Callable[[Matter], Finding]], ...]] = (
+    ("identity", _identity),
+    ("nonce", _nonce),
+    ("freshness", _freshness),
+    ("content", _content),
+    ("measurement-summary", _summary),
+    ("measurement-log", _log),
+    ("policy", _policy),
+    ("version", _version),
+    ("algorithms", _algorithms),
+    ("evidence", _evidence),
+    ("reference-signature", _reference_signature),
+    ("references", _references),
+    ("release", _release),
+    ("measurements", _measurements),
+    ("components", _components),
+    ("device-mode", check_device_mode),
+    ("security-version", _security_version),
+)
