@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -271,17 +271,19 @@ def ocsp_response(
     attach: bool = False,
     issued: dt.datetime = NOW - DAY,
     until: dt.datetime | None = NOW + DAY,
-    subject: Certificate = PKI.leaf,
+    subject: Certificate | None = None,
+    pki: Pki = PKI,
+    algorithm: str = "ecdsa-p256",
     forged: bool = False,
     name_hash: hashes.HashAlgorithm | None = None,
 ) -> bytes:
     revoked = status is ocsp.OCSPCertStatus.REVOKED
-    responder = signer or PKI.issuer.certificate
+    responder = signer or pki.issuer.certificate
     builder = (
         ocsp.OCSPResponseBuilder()
         .add_response(
-            subject.x509,
-            PKI.issuer.certificate.x509,
+            (subject or pki.leaf).x509,
+            pki.issuer.certificate.x509,
             name_hash or hashes.SHA256(),
             status,
             issued,
@@ -296,9 +298,9 @@ def ocsp_response(
     )
     if attach:
         builder = builder.certificates([responder.x509])
-    handle = key(signer_key).handle
-    assert isinstance(handle, ec.EllipticCurvePrivateKey)
-    response = builder.sign(handle, hashes.SHA256())
+    handle = key(signer_key, algorithm).handle
+    chooses = isinstance(handle, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
+    response = builder.sign(handle, hashes.SHA256() if chooses else None)  # type: ignore[arg-type] # no SLH-DSA here
     der, signature = response.public_bytes(Encoding.DER), response.signature
     return der.replace(signature, signature[:-1] + bytes([signature[-1] ^ 1])) if forged else der
 
@@ -322,6 +324,17 @@ class TestOcsp:
         verified = PKI.verify(ROOT_CRL, responses=(response,))
         assert step(verified).outcome is Outcome.PASSED
         assert [item.source for item in verified.statements] == ["CRL", "OCSP response"]
+
+    @pytest.mark.parametrize("algorithm", ["ecdsa-p384", "rsassa-2048", "ed25519", "ml-dsa-44"])
+    def test_other_algorithms(self, algorithm: str) -> None:
+        pki = make(algorithm)
+        good = ocsp_response(pki=pki, algorithm=algorithm)
+        verified = pki.verify(crl(pki.root), responses=(good,))
+        assert step(verified).outcome is Outcome.PASSED
+        forged = ocsp_response(pki=pki, algorithm=algorithm, forged=True)
+        with pytest.raises(ChainError) as caught:
+            pki.verify(crl(pki.root), responses=(forged,))
+        refused(caught.value, "revocation", 2, "does not verify")
 
     def test_good_by_a_delegate(self) -> None:
         response = ocsp_response(signer=delegate(OCSP_SIGNING), signer_key="ocsp", attach=True)
