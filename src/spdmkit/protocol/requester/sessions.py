@@ -82,6 +82,9 @@ class OpenedSession:
         key: what the responder proved it holds; None for a pre-shared key.
         summary: MeasurementSummaryHash of the handshake, empty when none was asked for.
         summary_type: what it covers.
+        signed: DIGESTS when it joins the transcript, KEY_EXCHANGE and KEY_EXCHANGE_RSP, whole,
+            when messages are kept; for evidence.
+        signature: the signature in KEY_EXCHANGE_RSP, empty for a pre-shared key.
     """
 
     link: Link
@@ -89,6 +92,8 @@ class OpenedSession:
     key: ProvenKey | None
     summary: bytes
     summary_type: int
+    signed: tuple[bytes, ...] = ()
+    signature: bytes = b""
 
 
 # --- key exchange --------------------------------------------------------------------------------
@@ -201,7 +206,16 @@ def key_exchange(
     except SpdmError as error:
         connection.end_session(session, str(error))
         raise
-    return OpenedSession(inside, session, key, message.measurement_summary_hash, summary)
+    kept = (connection.multi_key_digests, answer.request, answer.response)
+    return OpenedSession(
+        inside,
+        session,
+        key,
+        message.measurement_summary_hash,
+        summary,
+        tuple(each for each in kept if each) if connection.settings.keep_messages else (),
+        message.signature,
+    )
 
 
 def _our_slot(
