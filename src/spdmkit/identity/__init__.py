@@ -25,7 +25,7 @@ from spdmkit.identity.issue import (
 )
 from spdmkit.identity.policy import ChainPolicy, KeyPurposeRule, TimePolicy
 from spdmkit.identity.public_key import TrustedPublicKey
-from spdmkit.identity.revocation import RevocationData
+from spdmkit.identity.revocation import NO_REVOCATION_DATA, RevocationData
 from spdmkit.identity.steps import ChainError, Outcome, Step
 from spdmkit.identity.text import safe_text
 from spdmkit.identity.verify import ChainCache, VerifiedChain, verify_chain
@@ -33,6 +33,7 @@ from spdmkit.messages import CertificateModel
 
 __all__ = [
     "NO_END",
+    "NO_REVOCATION_DATA",
     "Attribute",
     "Authority",
     "Certificate",
