@@ -115,6 +115,14 @@ class DeviceTrust:
     ignore_validity: bool = False
     cache: ChainCache | None = None
 
+    def chain_policy(self, version: int, model: CertificateModel) -> ChainPolicy:
+        """The rules for a chain of an SPDM version and certificate model, with our demands."""
+        return replace(
+            ChainPolicy.for_version(version, model),
+            demand_revocation=self.demand_revocation,
+            demand_hardware_identity=self.demand_hardware_identity,
+        )
+
     @property
     def moment(self) -> TimePolicy:
         """`time` as chain verification takes it."""
@@ -378,11 +386,7 @@ class _Verification:
             raise ConfigurationError(
                 "no trust anchor for devices was given", hint="give one with --trust-anchor"
             )
-        policy = replace(
-            ChainPolicy.for_version(negotiated.version, self._model(negotiated)),
-            demand_revocation=self.trust.demand_revocation,
-            demand_hardware_identity=self.trust.demand_hardware_identity,
-        )
+        policy = self.trust.chain_policy(negotiated.version, self._model(negotiated))
         verified = verify_chain(
             certificates,
             self.trust.anchors,

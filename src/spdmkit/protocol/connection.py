@@ -59,6 +59,7 @@ class Connection:
         phase: how far negotiation has come; the tables of `states` move it.
         context: versions and sizes for the codec; replaced on reset.
         vca: GET_VERSION to ALGORITHMS as exchanged, the prefix of most transcripts.
+        vca_messages: the same, message by message.
         m1m2: what CHALLENGE_AUTH will sign.
         l1l2: what MEASUREMENTS outside a session will sign.
         multi_key_digests: the DIGESTS that joins session transcripts ("D"), or empty.
@@ -114,6 +115,7 @@ class Connection:
         self.peer.data_transfer_size = self.settings.transmit_size
         self.selection: Selection | None = None
         self.vca = b""
+        self.vca_messages: list[bytes] = []
         self.m1m2: Transcript | None = None
         self.l1l2: Transcript | None = None
         self.multi_key_digests = b""
@@ -190,6 +192,11 @@ class Connection:
             multi_key_conn_rsp=multi_key_rsp,
         )
         self.begin_transcripts()
+
+    def note_negotiation(self, request: bytes, response: bytes) -> None:
+        """A request and response of the negotiation join VCA."""
+        self.vca_messages += (request, response)
+        self.vca += request + response
 
     @property
     def chunks_negotiated(self) -> bool:

@@ -48,7 +48,7 @@ def get_version(call: Call) -> Outcome:
     entries = [version << 8 for version in sorted(connection.settings.versions)]
     response = Version(version_number_entries=entries).encode(context)
     connection.phase = Phase.VERSION
-    connection.vca = call.raw + response
+    connection.note_negotiation(call.raw, response)
     return Outcome(response)
 
 
@@ -98,7 +98,7 @@ def get_capabilities(call: Call) -> Outcome:
         response.supported_algorithms = supported_block(_own(call), connection.own.flags, version)
     encoded = response.encode(for_request(connection.context, request, requester_side=False))
     connection.phase = Phase.CAPABILITIES
-    connection.vca += call.raw + encoded
+    connection.note_negotiation(call.raw, encoded)
     return Outcome(encoded)
 
 
@@ -125,7 +125,7 @@ def negotiate_algorithms(call: Call) -> Outcome:
         raise ProtocolViolation("no hash algorithm in common")
     response = write_choice(chosen, version, multi_key=multi_key_req)
     encoded = response.encode(call.context)
-    connection.vca += call.raw + encoded
+    connection.note_negotiation(call.raw, encoded)
     connection.adopt(chosen, multi_key_req=multi_key_req, multi_key_rsp=multi_key_rsp)
     connection.phase = Phase.NEGOTIATED
     return Outcome(encoded)

@@ -68,7 +68,7 @@ def get_version(link: Link) -> Exchange[int]:
         )
     connection.set_version(max(common))
     connection.phase = Phase.VERSION
-    connection.vca = answer.request + answer.response
+    connection.note_negotiation(answer.request, answer.response)
     return connection.version
 
 
@@ -104,7 +104,7 @@ def get_capabilities(link: Link) -> Exchange[Announced]:
         response.flags, response.ext_flags, response.ct_exponent, transfer, largest
     )
     connection.phase = Phase.CAPABILITIES
-    connection.vca += answer.request + answer.response
+    connection.note_negotiation(answer.request, answer.response)
     return connection.peer
 
 
@@ -128,7 +128,7 @@ def negotiate_algorithms(link: Link) -> Exchange[None]:
         raise AuthenticationError(
             "negotiation", "RequesterMultiKeyConnSel was selected but not offered"
         )
-    connection.vca += answer.request + answer.response
+    connection.note_negotiation(answer.request, answer.response)
     connection.adopt(
         chosen,
         multi_key_req=version >= V13 and response.requester_multi_key_conn_sel,

@@ -1,0 +1,296 @@
+"""Collecting evidence from a live device: negotiate, authenticate, measure.
+
+`collect` is an exchange like those of the protocol, so that any driver runs it. Each proof is
+verified as it comes and is a value that the next step needs; `verify_evidence` then takes what was
+proven live and adds what only evidence as a whole can show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from spdmkit.attestation.evidence import PROVISIONED_KEY, Evidence
+from spdmkit.attestation.verification import (
+    DeviceTrust,
+    LiveProof,
+    VerifiedEvidence,
+    verify_evidence,
+)
+from spdmkit.errors import AuthenticationError, ConfigurationError, PeerError
+from spdmkit.identity import (
+    CertificateModel,
+    Identity,
+    Purpose,
+    Step,
+    VerifiedChain,
+    verify_chain,
+)
+from spdmkit.identity import Outcome as StepOutcome
+from spdmkit.messages import (
+    ContentChanged,
+    MeasurementBlock,
+    MeasurementSummaryHashType,
+    ResponderFlags,
+)
+from spdmkit.protocol.actions import Exchange, perform
+from spdmkit.protocol.requester.certificates import SlotDigests, get_certificate, get_digests
+from spdmkit.protocol.requester.challenge import VerifiedChallenge, challenge
+from spdmkit.protocol.requester.measurements import (
+    SignedMeasurements,
+    get_measurements,
+    get_signed_measurements,
+)
+from spdmkit.protocol.requester.negotiate import negotiate
+from spdmkit.protocol.requester.sessions import (
+    OpenedSession,
+    PreSharedKey,
+    end_session,
+    key_exchange,
+    psk_exchange,
+)
+
+if TYPE_CHECKING:
+    from spdmkit.protocol.connection import Connection
+    from spdmkit.protocol.link import Link
+    from spdmkit.protocol.proofs import ProvenKey
+
+__all__ = ["Collected", "PskCollected", "Wanted", "collect", "collect_psk"]
+
+F = ResponderFlags
+_TRIES_WHILE_CHANGING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to collect.
+
+    Attributes:
+        slot: certificate slot, or 255 for the provisioned public key of the trust.
+        session: measure inside a session.
+        raw: ask for raw bit streams instead of digests (1.2).
+        challenge: CHALLENGE the slot, when the device can be challenged.
+        measurements: read measurements, when the device has any.
+        target: the address, for the evidence.
+        transport: how it is reached, for the evidence.
+        collector: our software's name, for the evidence.
+        now: seconds since 1970, for the evidence.
+    """
+
+    slot: int = 0
+    session: bool = False
+    raw: bool = False
+    challenge: bool = True
+    measurements: bool = True
+    target: str = ""
+    transport: str = ""
+    collector: str = ""
+    now: int | None = None
+
+
+@dataclass(slots=True)
+class Collected:
+    """A device's evidence and what was proven while it was collected.
+
+    Attributes:
+        evidence: what can be kept.
+        proof: what was verified live.
+        digests: what DIGESTS said; None with a provisioned key.
+        unsigned: measurement blocks that no signature covers.
+        steps: what was done and not done, beside the steps of verification.
+        session: the session, when it is to be kept open.
+    """
+
+    evidence: Evidence
+    proof: LiveProof
+    digests: SlotDigests | None = None
+    unsigned: tuple[MeasurementBlock, ...] = ()
+    steps: list[Step] = field(default_factory=list)
+    session: OpenedSession | None = None
+
+    def verified(self, trust: DeviceTrust) -> VerifiedEvidence:
+        """The evidence as verified; signatures that were verified live are not verified again.
+
+        Raises:
+            EvidenceError: not authentic.
+        """
+        return verify_evidence(self.evidence, trust, live=self.proof)
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the device is; None with a provisioned key."""
+        return self.proof.key.identity if isinstance(self.proof.key, VerifiedChain) else None
+
+
+def collect(
+    link: Link, trust: DeviceTrust, wanted: Wanted, *, keep_session: bool = False
+) -> Exchange[Collected]:
+    """Negotiate with a device, have it prove who it is, and read its measurements.
+
+    Args:
+        link: a fresh connection, whose settings keep messages.
+        trust: whose keys are believed.
+        wanted: what to collect.
+        keep_session: leave the session open for the caller.
+
+    Raises:
+        AuthenticationError: a proof does not hold; the step says which.
+        ConfigurationError: the settings keep no messages, or there is no trust anchor.
+        PeerError: the device refused.
+        SpdmError: as `Link.ask`.
+    """
+    connection = link.connection
+    if not connection.settings.keep_messages:
+        raise ConfigurationError("evidence needs settings that keep messages")
+    yield from negotiate(link)
+    digests, key = yield from _authenticate(link, trust, wanted)
+    steps: list[Step] = []
+    challenged = yield from _challenge(link, key, wanted, steps)
+    opened: OpenedSession | None = None
+    inside = link
+    if wanted.session:
+        opened = yield from key_exchange(
+            link, key, slot_id=wanted.slot, summary=_summary(connection)
+        )
+        inside = opened.link
+    measured, unsigned = yield from _measure(inside, key, wanted, steps)
+    proof = LiveProof(key, challenged, measured, opened)
+    if opened is not None and not keep_session:
+        yield from end_session(opened.link)
+    evidence = Evidence(
+        exchanges=proof.exchanges(),
+        slot=wanted.slot,
+        vca=tuple(connection.vca_messages),
+        chain=key.chain.raw if isinstance(key, VerifiedChain) else b"",
+        public_key=b"" if isinstance(key, VerifiedChain) else key.public_key.spki(),
+        collected_at=wanted.now,
+        collector=wanted.collector,
+        target=wanted.target,
+        transport=wanted.transport,
+    )
+    return Collected(evidence, proof, digests, unsigned, steps, opened if keep_session else None)
+
+
+def _authenticate(
+    link: Link, trust: DeviceTrust, wanted: Wanted
+) -> Exchange[tuple[SlotDigests | None, ProvenKey]]:
+    """The verified chain of the slot, or the key that was provisioned to us."""
+    if wanted.slot == PROVISIONED_KEY:
+        if trust.public_key is None:
+            raise ConfigurationError("slot 255 needs the device's public key")
+        trust.public_key.check_algorithm(link.peer_signature)
+        return None, trust.public_key
+    if not link.connection.flag(F.CERT_CAP):
+        raise AuthenticationError(
+            "chain", "the device has no certificates (CERT_CAP)", hint="try --public-key or --psk"
+        )
+    digests = yield from get_digests(link)
+    slot = digests.slots.get(wanted.slot)
+    if slot is None:
+        have = ", ".join(map(str, digests.slots)) or "none"
+        raise AuthenticationError(
+            "chain", f"slot {wanted.slot} holds no chain; provisioned are: {have}"
+        )
+    chain = yield from get_certificate(link, wanted.slot, expected_digest=slot.digest)
+    anchors = trust.anchors
+    if anchors is None:
+        raise ConfigurationError("no trust anchor for devices", hint="give --trust-anchor")
+    version = link.connection.version
+    policy = trust.chain_policy(version, slot.model or CertificateModel.NONE)
+    algorithm = link.peer_signature
+    verified = yield from perform(
+        lambda: verify_chain(
+            chain,
+            anchors,
+            purpose=Purpose.DEVICE,
+            time=trust.moment,
+            algorithm=algorithm,
+            policy=policy,
+            revocation=trust.revocation,
+            cache=trust.cache,
+        )
+    )
+    return digests, verified
+
+
+def _summary(connection: Connection) -> int:
+    """All measurements summed up where there are any, so that the sum can be compared."""
+    if connection.flag(F.MEAS_CAP_MASK):
+        return MeasurementSummaryHashType.ALL
+    return MeasurementSummaryHashType.NONE
+
+
+def _challenge(
+    link: Link, key: ProvenKey, wanted: Wanted, steps: list[Step]
+) -> Exchange[VerifiedChallenge | None]:
+    connection = link.connection
+    if not wanted.challenge or not connection.flag(F.CHAL_CAP):
+        why = "not asked for" if not wanted.challenge else "the device cannot be challenged"
+        steps.append(Step("challenge", StepOutcome.SKIPPED, why))
+        return None
+    return (yield from challenge(link, key, slot_id=wanted.slot, summary=_summary(connection)))
+
+
+def _measure(
+    link: Link, key: ProvenKey, wanted: Wanted, steps: list[Step]
+) -> Exchange[tuple[SignedMeasurements | None, tuple[MeasurementBlock, ...]]]:
+    """All measurements, signed where the device signs; again while they change meanwhile."""
+    connection = link.connection
+    kind = connection.peer.flags & F.MEAS_CAP_MASK
+    if not wanted.measurements or not kind:
+        why = "not asked for" if kind else "the device has no measurements"
+        steps.append(Step("measurements", StepOutcome.SKIPPED, why))
+        return None, ()
+    if kind == F.MEAS_CAP_NO_SIG:
+        steps.append(
+            Step("measurements", StepOutcome.NOT_COVERED, "the device does not sign measurements")
+        )
+        return None, (yield from get_measurements(link, raw=wanted.raw))
+    for _ in range(_TRIES_WHILE_CHANGING):
+        measured = yield from get_signed_measurements(
+            link, key, slot_id=wanted.slot & 0xF, raw=wanted.raw
+        )
+        if measured.content_changed is not ContentChanged.CHANGED:
+            return measured, ()
+    raise PeerError("the device's measurements change faster than they can be read", code=0)
+
+
+# --- pre-shared keys -----------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class PskCollected:
+    """What a device said inside a session by pre-shared key.
+
+    Nothing here is signed: it is as good as the session is, for whoever holds the key.
+
+    Attributes:
+        hint: the key's name; a PSK proves no other identity.
+        blocks: its measurements.
+        session: the session they came in.
+        kept: True while the session is open.
+    """
+
+    hint: bytes
+    blocks: tuple[MeasurementBlock, ...]
+    session: OpenedSession
+    kept: bool
+
+
+def collect_psk(
+    link: Link, psk: PreSharedKey, wanted: Wanted, *, keep_session: bool = False
+) -> Exchange[PskCollected]:
+    """Negotiate, open a session by pre-shared key, and read measurements in it.
+
+    Raises:
+        AuthenticationError: the device does not hold the key.
+        SpdmError: as `Link.ask`.
+    """
+    yield from negotiate(link)
+    opened = yield from psk_exchange(link, psk, summary=_summary(link.connection))
+    blocks: tuple[MeasurementBlock, ...] = ()
+    if wanted.measurements and link.connection.flag(F.MEAS_CAP_MASK):
+        blocks = yield from get_measurements(opened.link, raw=wanted.raw)
+    if not keep_session:
+        yield from end_session(opened.link)
+    return PskCollected(psk.hint, blocks, opened, keep_session)
