@@ -282,6 +282,10 @@ class TestDice:
         info = decode_tcb_info(sequence(encode_integer(1), spki, fwid()))
         assert info == TcbInfo(fwids=(Fwid("sha384", b"\xab" * 48),), device_key=spki)
 
+    def test_registers_numbered_as_the_text_of_version_1_2_does(self) -> None:
+        der = sequence(tlv(context(10, constructed=True), sequence()))
+        assert decode_tcb_info(der) == TcbInfo(registers=sequence())
+
     def test_several_layers(self) -> None:
         infos = decode_multi_tcb_info(sequence(FULL, sequence()))
         assert [info.svn for info in infos] == [7, None]

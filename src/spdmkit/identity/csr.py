@@ -138,7 +138,7 @@ class RequesterInfo:
             raise info.fail("subjectPKInfo", "not a SubjectPublicKeyInfo")
         spki = info.take_any("subjectPKInfo")
         attributes: tuple[Attribute, ...] = ()
-        if info:  # libspdm's requester leaves an empty set out altogether
+        if info:  # RFC 2986 wants the set even when empty; its absence can mean nothing else
             attributes = _read_attributes(info.enter(_ATTRIBUTES, "attributes"))
         info.finish("attributes")
         _check_name(subject)

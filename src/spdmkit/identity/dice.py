@@ -162,7 +162,10 @@ def _tcb_info(body: Reader) -> TcbInfo:
         vendor_info=body.optional(context(8), octets),
         kind=body.optional(context(9), octets),
         flags_mask=body.optional(context(10), lambda tag: _flags(body, tag)),
-        registers=body.optional(context(11, constructed=True), octets),
+        # The ASN.1 module of version 1.2 numbers the registers [11], its text [10]. Only they are
+        # constructed, so either is told from flagsMask.
+        registers=body.optional(context(10, constructed=True), octets)
+        or body.optional(context(11, constructed=True), octets),
     )
     body.finish("integrityRegisters")
     return info
