@@ -12,16 +12,13 @@ sessions and processes may share a file. Blank lines and what follows a `#` say 
 
     label                           secret                                          DSP0274
     DHE_SECRET, KEM_SECRET, PSK     what the key schedule starts from               12.3
-    HANDSHAKE_SECRET                Handshake-Secret                                12.4
-    MASTER_SECRET                   Master-Secret                                   12.5
     REQUEST_HANDSHAKE_SECRET        S0, protects the requester's handshake records  12.6.1
     RESPONSE_HANDSHAKE_SECRET       S1, the responder's                             12.6.2
     REQUEST_DATA_SECRET_n           S2 after n key updates, from 0                  12.6.3, 12.10
     RESPONSE_DATA_SECRET_n          S3 after n key updates                          12.6.4, 12.10
-    EXPORT_MASTER_SECRET            Export Master Secret                            12.9
 
 S0 to S3 (generation 0) are all that decrypting takes, and what spdmkit writes, with every further
-generation. Who has only one of the others can give it all the same.
+generation. One of the first three does as well, when the capture holds the whole handshake.
 """
 
 from __future__ import annotations
@@ -61,13 +58,10 @@ class Label(enum.Enum):
     DHE_SECRET = "DHE_SECRET"  # noqa: S105  # a name, as the others below
     KEM_SECRET = "KEM_SECRET"  # noqa: S105
     PSK = "PSK"
-    HANDSHAKE_SECRET = "HANDSHAKE_SECRET"  # noqa: S105
-    MASTER_SECRET = "MASTER_SECRET"  # noqa: S105
     REQUEST_HANDSHAKE_SECRET = "REQUEST_HANDSHAKE_SECRET"  # noqa: S105
     RESPONSE_HANDSHAKE_SECRET = "RESPONSE_HANDSHAKE_SECRET"  # noqa: S105
     REQUEST_DATA_SECRET = "REQUEST_DATA_SECRET"  # noqa: S105
     RESPONSE_DATA_SECRET = "RESPONSE_DATA_SECRET"  # noqa: S105
-    EXPORT_MASTER_SECRET = "EXPORT_MASTER_SECRET"  # noqa: S105
 
 
 _GENERATIONS = frozenset((Label.REQUEST_DATA_SECRET, Label.RESPONSE_DATA_SECRET))

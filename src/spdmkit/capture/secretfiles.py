@@ -4,7 +4,7 @@ A file may hold lines of a key log (`spdmkit.capture.keylog`), which name their 
 well be the debug log of the reference implementation, or hold one or more secrets as a person
 would write them down:
 
-    [DHE Secret]: 3e9fe6ef...        handshake_secret (0x30) - fd b2 46 2e ...
+    [DHE Secret]: 3e9fe6ef...        psk (0x0c) - 54 65 73 74 ...
     dhe_secret 3e9fe6ef...           psk: 546573745073...          3e9fe6ef...
 
 Such secrets are loose: which session they belong to shows when its first HMAC is checked.
@@ -27,7 +27,7 @@ _MAX_LINE = 8192
 _MAX_LOOSE = 1 << 16
 
 _WRITTEN = re.compile(
-    r"\W*(?P<name>dhe|kem|psk|handshake)(?:[ _-]?secret)?\W*"
+    r"\W*(?P<name>dhe|kem|psk)(?:[ _-]?secret)?\W*"
     r"(?:\(0x[0-9a-f]+\))?[\s:=\"'-]*(?P<hex>(?:[0-9a-f]{2} ?)+)[\s\"']*",
     re.IGNORECASE,
 )
@@ -37,7 +37,6 @@ _LABELS = {
     "dhe": Label.DHE_SECRET,
     "kem": Label.KEM_SECRET,
     "psk": Label.PSK,
-    "handshake": Label.HANDSHAKE_SECRET,
 }
 
 

@@ -283,7 +283,6 @@ _DERIVED_SECRETS = {
     "dhe_secret": Label.DHE_SECRET,
     "kem_secret": Label.KEM_SECRET,
     "psk": Label.PSK,
-    "handshake_secret": Label.HANDSHAKE_SECRET,
 }
 
 

@@ -1,0 +1,437 @@
+"""Sessions as a listener follows them: keys from whatever secrets there are, and their records.
+
+An endpoint knows when keys change. A listener may have missed the message that said so; so it
+tries, where the expected key does not fit, the key that would follow it, and a few records ahead.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from spdmkit.capture.channels import Channel
+from spdmkit.capture.events import Party, Verdict
+from spdmkit.capture.keylog import Label, SessionRandom
+from spdmkit.capture.negotiated import Negotiation
+from spdmkit.capture.secretfiles import LooseSecret, Secrets, SessionSecrets
+from spdmkit.crypto.aead import Cipher
+from spdmkit.crypto.hashes import HashAlgorithm
+from spdmkit.crypto.keyschedule import DirectionSecret, DirectionSecrets, KeySchedule, nonce
+from spdmkit.crypto.registry import Aead
+from spdmkit.errors import AuthenticationError, SpdmError
+from spdmkit.protocol import records
+from spdmkit.protocol.records import ApplicationData, RecordProfile
+from spdmkit.protocol.transcript import Transcript
+
+__all__ = ["DerivedSink", "Opened", "SessionFollower"]
+
+DerivedSink = Callable[[str, bytes], None]
+"""Told of every value that is derived or computed: its name, as recorded conversations use it."""
+
+_LOOK_AHEAD = 32
+"""Records that the capture may miss in a row before decryption is given up."""
+_MAX_CANDIDATES = 4096
+_TAG = 16
+
+_PROFILES = {
+    "tcp": records.TCP_LIBSPDM,
+    "mctp": records.MCTP,
+    "doe": records.DOE,
+    "none": records.NONE,
+}
+
+
+class _Stream:
+    """One direction: its current key, and how many records it has protected."""
+
+    __slots__ = ("cipher", "generation", "iv", "secret", "sequence")
+
+    def __init__(self, secret: DirectionSecret, aead: Aead, generation: int = 0) -> None:
+        key, iv = secret.key_and_iv()
+        self.secret = secret
+        self.cipher: Cipher = aead.new(key)
+        self.iv = iv
+        self.sequence = 0
+        self.generation = generation
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """Handshake secrets that may be the session's.
+
+    Attributes:
+        secrets: S0 and S1.
+        schedule: where they come from; None when they stood in a key log.
+        loose: the secret it began with, when that does not say whose it is.
+        label: name of that secret.
+        root: that secret.
+    """
+
+    secrets: DirectionSecrets
+    schedule: KeySchedule | None = None
+    loose: LooseSecret | None = None
+    label: Label | None = None
+    root: bytes = b""
+
+
+@dataclass(slots=True)
+class Opened:
+    """What a record held.
+
+    Attributes:
+        content: the SPDM message, or application data.
+        sender: whose keys it was under.
+        note: what is to be said about it.
+    """
+
+    content: bytes | ApplicationData
+    sender: Party
+    note: str = ""
+
+
+class SessionFollower:
+    """One session, from the response that begins it.
+
+    Attributes:
+        session_id: its 32 bits.
+        psk: it began with PSK_EXCHANGE.
+        transcript: TH; None when something that belongs into it was not seen, or it is over.
+        l1l2: what signed MEASUREMENTS in it cover; None as for `transcript`.
+        clear_handshake: its handshake messages travel outside of it.
+        established: the handshake is over.
+        problem: why its records cannot be decrypted; empty when they can.
+        encapsulated_digests: ED, the first encapsulated DIGESTS response when multi-key.
+        encapsulated_seen: an encapsulated response was seen in its handshake.
+    """
+
+    def __init__(
+        self,
+        session_id: int,
+        negotiation: Negotiation,
+        channel: Channel,
+        *,
+        random: SessionRandom,
+        psk: bool = False,
+        derived: DerivedSink | None = None,
+    ) -> None:
+        """A session without keys yet."""
+        self.session_id = session_id
+        self.psk = psk
+        self.random = random
+        self.transcript: Transcript | None = None
+        self.l1l2: Transcript | None = None
+        self.clear_handshake = negotiation.context.handshake_in_the_clear and not psk
+        self.established = False
+        self.problem = ""
+        self.encapsulated_digests = b""
+        self.encapsulated_seen = False
+        self._channel = channel
+        self._version = negotiation.context.version
+        self._encrypt = negotiation.encrypts
+        self._hash: HashAlgorithm | None = None
+        self._aead: Aead | None = None
+        if negotiation.selection is not None:
+            self._hash = negotiation.selection.base_hash
+            self._aead = negotiation.selection.aead
+        self._derived = derived
+        self._known: SessionSecrets | None = None
+        self._candidates: list[_Candidate] = []
+        self._confirmed = False
+        self._streams: dict[Party, _Stream] = {}
+        self._profile: RecordProfile | None = None
+
+    # -- keys -----------------------------------------------------------------------------------
+
+    def find_secrets(self, secrets: Secrets, th1: bytes | None) -> None:
+        """Look for this session's secrets, and derive the handshake keys.
+
+        Args:
+            secrets: all there are.
+            th1: the TH1 hash, None when it cannot be computed.
+        """
+        self._known = secrets.sessions.get(self.random)
+        if self._hash is None or self._aead is None:
+            self.problem = "the negotiation of its algorithms is not in the capture"
+        elif not secrets:
+            self.problem = "there are no secrets: give a key log"
+        else:
+            try:
+                self._candidates = list(self._find(secrets, th1))
+            except SpdmError as error:
+                self.problem = str(error)
+                return
+            if not self._candidates and th1 is None:
+                self.problem = "its handshake is not all in the capture"
+            elif not self._candidates:
+                self.problem = "no secret of this session is in the key log"
+            elif len(self._candidates) == 1 and self._candidates[0].loose is None:
+                self._use_handshake(self._candidates[0])
+
+    def _find(self, secrets: Secrets, th1: bytes | None) -> Iterator[_Candidate]:
+        known = self._known
+        if known is not None:
+            request = known.secrets.get(Label.REQUEST_HANDSHAKE_SECRET)
+            response = known.secrets.get(Label.RESPONSE_HANDSHAKE_SECRET)
+            if request and response:
+                yield _Candidate(DirectionSecrets(self._secret(request), self._secret(response)))
+                return
+            for label in self._labels:
+                root = known.secrets.get(label)
+                if root and th1 is not None:
+                    yield self._candidate(root, th1, label)
+                    return
+            if known.request_data or known.response_data:
+                return  # enough for the application phase
+        if th1 is None:
+            return
+        for count, entry in enumerate(secrets.candidates(*self._labels)):
+            if count == _MAX_CANDIDATES:
+                return
+            yield self._candidate(entry.secret, th1, entry.label, entry)
+
+    @property
+    def _labels(self) -> tuple[Label, ...]:
+        return (Label.PSK,) if self.psk else (Label.DHE_SECRET, Label.KEM_SECRET)
+
+    def _secret(self, secret: bytes) -> DirectionSecret:
+        base_hash, aead = self._algorithms()
+        return DirectionSecret(secret, version=self._version, base_hash=base_hash, aead=aead)
+
+    def _algorithms(self) -> tuple[HashAlgorithm, Aead]:
+        if self._hash is None or self._aead is None:
+            raise AuthenticationError("record", "the algorithms of the session are not known")
+        return self._hash, self._aead
+
+    def _candidate(
+        self, root: bytes, th1: bytes, label: Label | None, loose: LooseSecret | None = None
+    ) -> _Candidate:
+        schedule = KeySchedule(self._version, *self._algorithms())
+        secrets = schedule.start_handshake(root, th1, psk=self.psk)
+        return _Candidate(secrets, schedule, loose, label, root)
+
+    def confirm(
+        self, party: Party, digest: bytes, verify_data: bytes, secrets: Secrets
+    ) -> tuple[Verdict, str]:
+        """Check the verify data of one side; of several secrets that may be it, this shows which.
+
+        Args:
+            party: whose verify data it is.
+            digest: digest of the transcript that it covers.
+            verify_data: as it stands in the message.
+            secrets: where loose ones came from.
+        """
+        if not self._candidates:
+            return Verdict.UNVERIFIABLE, self.problem or "the handshake secrets are not known"
+        for candidate in self._candidates:
+            requester = party is Party.REQUESTER
+            secret = candidate.secrets.request if requester else candidate.secrets.response
+            if hmac.compare_digest(secret.finished(digest), verify_data):
+                if not self._confirmed:
+                    self._candidates = [candidate]
+                    self._use_handshake(candidate)
+                    if candidate.loose is not None:
+                        secrets.fitted(candidate.loose)
+                return Verdict.VERIFIED, ""
+        if self._confirmed or self._candidates[0].loose is None:
+            return Verdict.FAILED, "the HMAC is another"
+        self._candidates = []
+        self.problem = "no secret there is fits this session"
+        return Verdict.UNVERIFIABLE, self.problem
+
+    def _use_handshake(self, candidate: _Candidate) -> None:
+        self._confirmed = True
+        if self._derived is not None and candidate.label is not None:
+            self._derived(candidate.label.value.lower(), candidate.root)
+        request, response = candidate.secrets
+        if self._derived is not None:
+            if not self.psk:
+                self._derived("request_handshake_secret", request.reveal())
+                self._derived("response_handshake_secret", response.reveal())
+            self._derived("finished_key", request.finished_key())
+            self._derived("finished_key", response.finished_key())
+        self._start(request, response)
+
+    def start_application(self, th2: bytes | None) -> None:
+        """The handshake is over: go on with the data keys.
+
+        Args:
+            th2: the TH2 hash, None when it cannot be computed.
+        """
+        self.established = True
+        self.transcript = None
+        if self._hash is None or self._aead is None:
+            return
+        known = self._known
+        schedule = self._candidates[0].schedule if self._confirmed else None
+        if known is not None and known.request_data and known.response_data:
+            generations = min(known.request_data), min(known.response_data)
+            request = self._secret(known.request_data[generations[0]])
+            response = self._secret(known.response_data[generations[1]])
+            self._start(request, response, generations)
+        elif schedule is not None and th2 is not None:
+            request, response = schedule.start_application(th2)
+            if self._derived is not None and not self.psk:
+                self._derived("request_data_secret", request.reveal())
+                self._derived("response_data_secret", response.reveal())
+                self._derived("export_master_secret", schedule.export_master_secret())
+            self._start(request, response)
+        else:
+            self._streams.clear()
+            if not self.problem:
+                self.problem = "its data secrets are not in the key log"
+
+    def _start(
+        self,
+        request: DirectionSecret,
+        response: DirectionSecret,
+        generations: tuple[int, int] = (0, 0),
+    ) -> None:
+        _, aead = self._algorithms()
+        try:
+            self._streams = {
+                Party.REQUESTER: _Stream(request, aead, generations[0]),
+                Party.RESPONDER: _Stream(response, aead, generations[1]),
+            }
+        except SpdmError as error:  # no library here has the algorithm
+            self.problem = str(error)
+            return
+        self.problem = ""
+        for stream in self._streams.values():
+            self._tell_keys(stream)
+
+    def _tell_keys(self, stream: _Stream) -> None:
+        if self._derived is not None:
+            key, iv = stream.secret.key_and_iv()
+            self._derived("key", key)
+            self._derived("iv", iv)
+
+    def _updated(self, party: Party, stream: _Stream) -> _Stream:
+        """The stream after the next key update."""
+        _, aead = self._algorithms()
+        generation = stream.generation + 1
+        logged: dict[int, bytes] = {}
+        if self._known is not None:
+            requester = party is Party.REQUESTER
+            logged = self._known.request_data if requester else self._known.response_data
+        if generation in logged:
+            return _Stream(self._secret(logged[generation]), aead, generation)
+        return _Stream(stream.secret.updated(), aead, generation)
+
+    # -- records --------------------------------------------------------------------------------
+
+    @property
+    def readable(self) -> bool:
+        """There are keys for its records."""
+        return bool(self._streams)
+
+    def open(self, record: bytes, parties: tuple[Party, ...]) -> Opened:
+        """Decrypt a record.
+
+        Args:
+            record: it, from the Session ID on.
+            parties: who may have sent it, the likelier first.
+
+        Raises:
+            AuthenticationError: no key there is fits.
+            ProtocolViolation: its layout is wrong.
+        """
+        if not self._streams:
+            raise AuthenticationError("record", self.problem or "its keys are not known")
+        if self._profile is None:
+            self._profile = _profile(self._channel.transport, record)
+        head = 6 + self._profile.sequence_size
+        if len(record) < head + _TAG:
+            raise AuthenticationError("record", f"{len(record)} bytes are no secured message")
+        length = record[head - 2] | record[head - 1] << 8
+        end = head + length
+        if end > len(record) or length < _TAG:
+            raise AuthenticationError(
+                "record", f"Length {length} does not fit the {len(record)} bytes of the record"
+            )
+        for party in parties:
+            plaintext, note = self._try(party, record, head, end)
+            if plaintext is not None:
+                return Opened(self._content(plaintext), party, note)
+        raise AuthenticationError("record", "the tag does not match under any key there is")
+
+    def _try(self, party: Party, record: bytes, head: int, end: int) -> tuple[bytes | None, str]:
+        """Decrypt as one party's record: as the next one, after a key update, or after a gap."""
+        stream = self._streams[party]
+        start = stream.sequence
+        size = head - 6
+        if size:
+            # The low bytes are on the wire: the next number that ends in them.
+            told = int.from_bytes(record[4 : 4 + size], "little")
+            start += told - start & (1 << 8 * size) - 1
+        plaintext = self._under(stream, start, record, head, end)
+        if plaintext is not None:
+            gap = start - stream.sequence
+            stream.sequence = start + 1
+            return plaintext, f"{gap} records before it are not in the capture" if gap else ""
+        if self.established:
+            updated = self._updated(party, stream)
+            plaintext = self._under(updated, 0, record, head, end)
+            if plaintext is not None:
+                updated.sequence = 1
+                self._streams[party] = updated
+                if self._derived is not None:
+                    side = "request" if party is Party.REQUESTER else "response"
+                    self._derived(f"{side}_data_secret_update", updated.secret.reveal())
+                self._tell_keys(updated)
+                return plaintext, ""
+        if size:
+            return None, ""
+        for gap in range(1, _LOOK_AHEAD):
+            plaintext = self._under(stream, start + gap, record, head, end)
+            if plaintext is not None:
+                stream.sequence = start + gap + 1
+                return plaintext, f"{gap} records before it are not in the capture"
+        return None, ""
+
+    def _under(
+        self, stream: _Stream, sequence: int, record: bytes, head: int, end: int
+    ) -> bytes | None:
+        number = nonce(stream.iv, sequence)
+        try:
+            if not self._encrypt:
+                cut = end - _TAG
+                stream.cipher.open(number, record[cut:end], record[:cut])
+                return record[head:cut]
+            body = stream.cipher.open(number, record[head:end], record[:head])
+        except AuthenticationError:
+            return None
+        length = body[0] | body[1] << 8 if len(body) >= 2 else 0xFFFF
+        if 2 + length > len(body):
+            raise AuthenticationError("record", "ApplicationDataLength exceeds the record")
+        return body[2 : 2 + length]
+
+    def _content(self, plaintext: bytes) -> bytes | ApplicationData:
+        profile = self._profile
+        if profile is None:
+            return plaintext
+        if profile.detect_inner:
+            profile = self._profile = profile.showing(records.seen_inner(plaintext))
+        return records.unwrap(profile, plaintext)
+
+    def drop_keys(self) -> None:
+        """The session is over."""
+        self._streams.clear()
+        self._candidates.clear()
+        self.transcript = self.l1l2 = None
+
+
+def _profile(transport: str, record: bytes) -> RecordProfile:
+    """The record profile by what carries it, unless the record's lengths say otherwise.
+
+    Records of an MCTP device keep their form when a proxy carries them over TCP.
+    """
+    profile = _PROFILES.get(transport, records.NONE)
+    fits = [size for size in (0, 2) if _length_at(record, 4 + size) == len(record) - 6 - size]
+    if fits and profile.sequence_size not in fits and transport != "doe":
+        return records.MCTP if profile.sequence_size == 0 else records.NONE
+    return profile
+
+
+def _length_at(record: bytes, at: int) -> int:
+    return int.from_bytes(record[at : at + 2], "little")
