@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spdmkit.crypto.keys import PrivateKey
 from spdmkit.identity.issue import Authority, Profile
-from spdmkit.identity.models import CertificateModel
+from spdmkit.messages import CertificateModel
 
 
 def make_key(algorithm: str, seed: bytes) -> PrivateKey:
@@ -18,8 +18,11 @@ def make_chain(
     algorithm: str, seed: bytes = b"device", *, requester: bool = False
 ) -> tuple[PrivateKey, tuple[bytes, ...]]:
     """A leaf's key, and its chain in DER, root first."""
-    root = Authority.root("CN=Test Root", make_key(algorithm, seed + b" root"))
-    middle = root.subordinate("CN=Test Intermediate", make_key(algorithm, seed + b" middle"))
+    # Signed by RFC 6979, so that two processes make the same certificates from the same seed.
+    root = Authority.root("CN=Test Root", make_key(algorithm, seed + b" root"), deterministic=True)
+    middle = root.subordinate(
+        "CN=Test Intermediate", make_key(algorithm, seed + b" middle"), deterministic=True
+    )
     key = make_key(algorithm, seed + b" leaf")
     profile = Profile.leaf(
         CertificateModel.DEVICE, "ACME:Widget:0001", responder=not requester, requester=requester
