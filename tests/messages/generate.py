@@ -123,10 +123,7 @@ def _bytes(part: Any, values: dict[str, Any], ctx: Context) -> st.SearchStrategy
 
 
 def _list(part: kinds.Items, values: dict[str, Any], ctx: Context) -> st.SearchStrategy[list[Any]]:
-    if part.popcount:
-        count = int(values[part.popcount]).bit_count()
-    else:
-        count = values[part.count]
+    count = int(values[part.popcount]).bit_count() if part.popcount else values[part.count]
     item: st.SearchStrategy[Any]
     if isinstance(part.item, type):
         item = structures(part.item, ctx)

@@ -8,6 +8,7 @@ negotiated at that moment, so that only what a message says of itself counts.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from spdmkit.errors import DecodeError
@@ -17,7 +18,7 @@ from spdmkit.messages.context import VERSIONS
 from spdmkit.messages.error import EXTENDED
 from spdmkit.wire import kinds
 from spdmkit.wire.kinds import Role
-from spdmkit.wire.layout import Layout
+from spdmkit.wire.layout import Layout, valued
 
 __all__ = ["Size", "Unsized", "message_size"]
 
@@ -80,7 +81,7 @@ def _set_certificate_size(data: bytes) -> Size:
     return CHAIN_OFFSET + int.from_bytes(data[CHAIN_OFFSET : CHAIN_OFFSET + 4], "little")
 
 
-_SPECIAL = {
+_SPECIAL: dict[int, Callable[[bytes], Size]] = {
     ResponseCode.ERROR: _error_size,
     RequestCode.SET_CERTIFICATE: _set_certificate_size,
 }
@@ -119,19 +120,20 @@ class _Sizer:
 
     def measure(self, layout: Layout, start: int) -> int:
         """The size of the structure at `start`."""
-        values = _Values()
+        elements = layout.of_version(self.version)
+        absent = {part.attribute for part in valued(layout.elements)}
+        absent -= {part.attribute for part in valued(elements)}
+        values = _Values(dict.fromkeys(absent, 0))
         position = start
-        for element in layout.of_version(self.version):
+        for element in elements:
             if element.when is not None and not element.when.holds(values, self.context):
                 continue
             if isinstance(element, kinds.Uint) and element.role.role is Role.TOTAL_LENGTH:
                 return self.integer(position, element.size) + element.uncounted
-            position += self.element(element, values, start, position)
+            position += self.element(element, values, position - start, position)
         return position - start
 
-    def element(
-        self, element: kinds.Element, values: _Values, start: int, position: int
-    ) -> int:
+    def element(self, element: kinds.Element, values: _Values, inside: int, position: int) -> int:
         """The size of one element; what it holds, if it is an integer, goes to `values`."""
         if isinstance(element, (kinds.Uint, kinds.Word)):
             self.read(element, values, position)
@@ -140,7 +142,7 @@ class _Sizer:
         if isinstance(element, kinds.Counted):
             return values[element.length]
         if isinstance(element, kinds.Align):
-            return (start - position) % element.to
+            return -inside % element.to
         if isinstance(element, kinds.Nested):
             return self.measure(element.struct.layout, position)
         if isinstance(element, kinds.Items):
