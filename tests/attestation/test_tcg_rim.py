@@ -72,9 +72,9 @@ def test_alternatives_and_the_vendors_condition() -> None:
     conditions = {index: e.condition for index, e in (driver | vbios).items() if e.condition}
     assert list(conditions) == [36]
     assert conditions[36] is not None
-    assert conditions[36].holds({"nvdec0": "enabled"})
-    assert not conditions[36].holds({"nvdec0": "disabled"})
-    assert not conditions[36].holds({})
+    assert not conditions[36].excuses({"nvdec0": "enabled"})
+    assert conditions[36].excuses({"nvdec0": "disabled"})
+    assert not conditions[36].excuses({})
 
 
 def test_our_json_keeps_everything_of_them() -> None:

@@ -29,8 +29,6 @@ inside an object with the one key `spdm_evidence`.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import enum
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
@@ -38,6 +36,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from spdmkit.attestation import cbor
+from spdmkit.attestation.base64url import from_base64url, to_base64url
 from spdmkit.attestation.cose import KID, Sign1, make_sign1
 from spdmkit.crypto.keys import PrivateKey, PublicKey
 from spdmkit.errors import AuthenticationError, DecodeError
@@ -148,7 +147,7 @@ class Evidence:
 
     def to_json(self) -> bytes:
         """The JSON twin, indented, ending in a newline."""
-        document = {_JSON_KEY: _map_bytes(self._plain(), _to_base64url)}
+        document = {_JSON_KEY: _map_bytes(self._plain(), to_base64url)}
         return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
     @classmethod
@@ -319,23 +318,9 @@ _BYTE_FIELDS: Final = frozenset(
 )
 
 
-def _to_base64url(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
 def _from_base64url(value: object, field: str) -> Any:
     """Bytes of a text; anything else is left for the types to complain about."""
-    if not isinstance(value, str):
-        return value
-    try:
-        decoded = base64.b64decode(
-            value.encode("ascii") + b"=" * (-len(value) % 4), b"-_", validate=True
-        )
-    except (binascii.Error, ValueError):
-        raise DecodeError(_WHAT, field, 0, "not base64url") from None
-    if _to_base64url(decoded) != value:
-        raise DecodeError(_WHAT, field, 0, "not base64url without padding")
-    return decoded
+    return from_base64url(value, what=_WHAT, field=field) if isinstance(value, str) else value
 
 
 def _map_bytes(value: Any, convert: Any) -> Any:
