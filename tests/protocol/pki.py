@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spdmkit.crypto.keys import PrivateKey
-from spdmkit.identity.issue import Authority, Profile
+from spdmkit.identity.issue import Authority, Issuance, Profile
 from spdmkit.messages import CertificateModel
 
 
@@ -19,13 +19,22 @@ def make_chain(
 ) -> tuple[PrivateKey, tuple[bytes, ...]]:
     """A leaf's key, and its chain in DER, root first."""
     # Signed by RFC 6979, so that two processes make the same certificates from the same seed.
-    root = Authority.root("CN=Test Root", make_key(algorithm, seed + b" root"), deterministic=True)
+    number = Issuance(serial_number=1)
+    root = Authority.root(
+        "CN=Test Root",
+        make_key(algorithm, seed + b" root"),
+        deterministic=True,
+        issuance=number,
+    )
     middle = root.subordinate(
-        "CN=Test Intermediate", make_key(algorithm, seed + b" middle"), deterministic=True
+        "CN=Test Intermediate",
+        make_key(algorithm, seed + b" middle"),
+        deterministic=True,
+        issuance=number,
     )
     key = make_key(algorithm, seed + b" leaf")
     profile = Profile.leaf(
         CertificateModel.DEVICE, "ACME:Widget:0001", responder=not requester, requester=requester
     )
-    leaf = middle.issue("CN=Test Device", key.public_key, profile)
+    leaf = middle.issue("CN=Test Device", key.public_key, profile, number)
     return key, (root.certificate.der, middle.certificate.der, leaf.der)

@@ -332,6 +332,9 @@ class _Verification:
             return None, key, self._negotiation(key)
         if self.evidence.vca:
             negotiated = read_negotiation(self.evidence)
+            live = self.live.key if self.live is not None else None
+            if isinstance(live, VerifiedChain) and live.chain.raw == self.evidence.chain:
+                return live.chain, live.public_key, negotiated
             certificates = self._certificates(negotiated.selection.base_hash)
             return certificates, PublicKey.from_spki(certificates.leaf.spki), negotiated
         # Without VCA nothing says which hash RootHash was made with: the one that fits.

@@ -10,6 +10,7 @@ where there must be none).
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ __all__ = [
     "Extended",
     "Spki",
     "is_raw_key",
+    "known_certificate",
     "name_text",
     "read_spki",
     "reading",
@@ -305,6 +307,15 @@ class Certificate(Extended):
             return self.x509.public_key()
 
     @cached_property
+    def signing_key(self) -> PublicKey:
+        """The key, for verifying what its holder signs.
+
+        Raises:
+            DecodeError, UnsupportedAlgorithm: as `PublicKey.from_spki`.
+        """
+        return PublicKey.from_spki(self.spki)
+
+    @cached_property
     def x509(self) -> x509.Certificate:
         """The certificate, for cryptography."""
         _ = self._outline  # what cryptography only warns of is refused here first
@@ -412,6 +423,24 @@ def _rsa_bits(key: bytes) -> int:
     numbers = Reader(key, structure="RSAPublicKey").sequence("RSAPublicKey")
     modulus = numbers.take(INTEGER, "modulus")
     return int.from_bytes(modulus, "big").bit_length()
+
+
+_CACHED_SIZE = 8192
+"""Certificates above this size are parsed each time; ML-DSA-87's have about 7,500 bytes."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _cached(der: bytes) -> Certificate:
+    return Certificate(der)
+
+
+def known_certificate(der: bytes) -> Certificate:
+    """The certificate with these bytes; parsed once for all the chains it stands in.
+
+    Parsing depends on nothing but the bytes, so a fleet that shares its issuers parses them once.
+    At most 1,024 certificates of at most 8 KiB are remembered.
+    """
+    return _cached(der) if len(der) <= _CACHED_SIZE else Certificate(der)
 
 
 def _read_outline(der: bytes) -> _Outline:

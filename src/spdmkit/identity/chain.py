@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from spdmkit.errors import ConfigurationError, DecodeError
-from spdmkit.identity.certificate import PYCA_ERRORS, Certificate
+from spdmkit.identity.certificate import PYCA_ERRORS, Certificate, known_certificate
 from spdmkit.identity.der import SEQUENCE, header_length
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class CertificateChain:
     @cached_property
     def parsed(self) -> tuple[Certificate, ...]:
         """The certificates, each parsed at most once, when first looked at."""
-        return tuple(Certificate(der) for der in self.certificates)
+        return tuple(known_certificate(der) for der in self.certificates)
 
     @property
     def leaf(self) -> Certificate:

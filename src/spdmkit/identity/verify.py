@@ -231,7 +231,7 @@ class _Walk:
         self.link = len(self.certificates) - 1
         try:
             identity = Identity(self.certificates, self.policy.model)
-            public_key = PublicKey.from_spki(self.leaf.spki)
+            public_key = self.leaf.signing_key
         except (DecodeError, UnsupportedAlgorithm) as error:
             raise self._failed("claims", str(error), error.hint) from error
         return VerifiedChain(

@@ -53,6 +53,24 @@ class Context:
     request: Any = None
     requester_side: bool = False
 
+    def answering(self, request: Any, *, requester_side: bool = False) -> Context:
+        """This context for the response to `request`; a copy, cheaper than `dataclasses.replace`."""
+        return Context(
+            self.version,
+            self.hash_size,
+            self.signature_size,
+            self.req_signature_size,
+            self.measurement_hash_size,
+            self.exchange_request_size,
+            self.exchange_response_size,
+            self.opaque_format,
+            self.handshake_in_the_clear,
+            self.multi_key_conn_req,
+            self.multi_key_conn_rsp,
+            request,
+            requester_side,
+        )
+
     @property
     def answer_signature_size(self) -> int:
         """Size of a signature in a response: of whoever answers."""

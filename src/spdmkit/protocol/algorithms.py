@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 from spdmkit.crypto import registry
@@ -109,6 +110,7 @@ class Selection:
         return {name: entry.short for name, entry in chosen.items() if entry is not None}
 
 
+@functools.lru_cache(maxsize=64)
 def for_version(algorithms: AlgorithmSet, version: int) -> AlgorithmSet:
     """What of a set exists in an SPDM version."""
     masks: dict[str, int] = {}

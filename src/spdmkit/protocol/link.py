@@ -7,7 +7,7 @@ one transfer (DSP0274 10.24), Busy and ResponseNotReady, the resets of transcrip
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from spdmkit.crypto.signing import SigningContext
@@ -241,7 +241,7 @@ class Link:
         return self.connection.algorithms.base_hash
 
     def _context(self, request: Message) -> Context:
-        return replace(self.connection.context, request=request)
+        return self.connection.context.answering(request)
 
     # -- the answer -----------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from spdmkit.crypto.signing import SigningContext
@@ -291,4 +291,4 @@ def slow(call: Callable[[], T | Awaitable[T]]) -> Generator[Work, Any, T]:
 
 def for_request(context: Context, request: Message | None, *, requester_side: bool) -> Context:
     """The codec's context for answering `request` from one side."""
-    return replace(context, request=request, requester_side=requester_side)
+    return context.answering(request, requester_side=requester_side)

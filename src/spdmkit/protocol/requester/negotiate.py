@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from spdmkit.crypto import registry
@@ -138,17 +139,22 @@ def negotiate_algorithms(link: Link) -> Exchange[None]:
 
 
 def _offer(connection: Connection) -> AlgorithmSet:
-    """What to offer: our set, without what our capabilities rule out."""
-    version = connection.version
-    flags = connection.own.flags
-    offer = for_version(connection.settings.algorithms, version)
+    """What to offer: our set, without what our capabilities and keys rule out."""
+    types = connection.credentials.key_types() if connection.credentials else frozenset[str]()
+    return _allowed(connection.settings.algorithms, connection.version, connection.own.flags, types)
+
+
+@functools.lru_cache(maxsize=64)
+def _allowed(
+    algorithms: AlgorithmSet, version: int, flags: int, types: frozenset[str]
+) -> AlgorithmSet:
+    offer = for_version(algorithms, version)
     without: dict[str, int] = {"measurement_hash": 0}
     if version < V11 or not flags & (RequesterFlags.KEY_EX_CAP | RequesterFlags.PSK_CAP):
         without.update(dhe=0, kem=0, aead=0, key_schedule=0)
     elif not flags & RequesterFlags.KEY_EX_CAP:
         without.update(dhe=0, kem=0)
     proves = flags & (RequesterFlags.MUT_AUTH_CAP | RequesterFlags.EP_INFO_CAP_MASK)
-    types = connection.credentials.key_types() if connection.credentials else frozenset[str]()
     if not proves:
         types = frozenset()
     without.update(
