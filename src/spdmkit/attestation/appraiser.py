@@ -46,7 +46,7 @@ from spdmkit.attestation.resolution import Expected, resolve
 from spdmkit.attestation.rules import Finding, SvnAtLeast
 from spdmkit.attestation.verification import EvidenceError, VerifiedEvidence
 from spdmkit.errors import AuthenticationError, DecodeError
-from spdmkit.identity import Outcome, Step
+from spdmkit.identity import Outcome, Step, safe_text
 from spdmkit.messages import MeasurementKind
 
 __all__ = ["Expectations", "appraise", "refused"]
@@ -243,7 +243,7 @@ class _Appraisal:
 
     def _result(self) -> AttestationResult:
         verified = self.matter.evidence
-        evidence, negotiated, identity = verified.evidence, verified.negotiated, verified.identity
+        evidence, negotiated = verified.evidence, verified.negotiated
         verdict, reasons = self._verdict()
         results = self.matter.results
         modes = [block.modes for block in self.matter.blocks.values() if block.modes is not None]
@@ -254,11 +254,7 @@ class _Appraisal:
             tuple(results[index] for index in sorted(results)),
             spdm_version=negotiated.version_text,
             algorithms=negotiated.selection.names(),
-            identity=(
-                {"spki_sha256": verified.claims.spki_sha256}
-                if identity is None
-                else identity.as_dict()
-            ),
+            identity=_identity(verified),
             chain_steps=verified.chain.steps if verified.chain is not None else (),
             references=tuple(each.describe() for each in self.resolution.used),
             facts=self.resolution.facts,
@@ -314,6 +310,15 @@ class _Appraisal:
             if when is not WhenMissing.ACCEPT:
                 found.append((when, f"index {each.index}: {each.result}: {each.detail}"))
         return found
+
+
+def _identity(verified: VerifiedEvidence) -> dict[str, object]:
+    """Who the device is, as far as it was proven."""
+    if verified.identity is not None:
+        return verified.identity.as_dict()
+    if verified.public_key is not None:
+        return {"spki_sha256": verified.claims.spki_sha256}
+    return {"psk_hint": safe_text(verified.psk_hint.decode("utf-8", "backslashreplace"))}
 
 
 _OF_COMPARISON: Final = {True: M.MATCH, False: M.MISMATCH, None: M.NO_REFERENCE}

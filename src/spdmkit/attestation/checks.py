@@ -15,7 +15,7 @@ from spdmkit.attestation.blocks import Block, flag_names
 from spdmkit.attestation.conversation import Statement, Summary
 from spdmkit.attestation.dates import describe_time
 from spdmkit.attestation.evidence import ExchangeKind
-from spdmkit.attestation.measurement_log import read_log, replay
+from spdmkit.attestation.measurement_log import check_log
 from spdmkit.attestation.outcome import MeasurementOutcome, MeasurementResult
 from spdmkit.attestation.policy import Policy
 from spdmkit.attestation.reference.loader import Reference
@@ -133,7 +133,7 @@ def _nonce(matter: Matter) -> Finding:
             return _failed("the policy demands a nonce, and none is expected")
         return Finding(Outcome.NOT_CHECKED, "no nonce is expected")
     measured = matter.measured
-    answer = measured.nonce if measured is not None else nonces[-1]
+    answer = (measured.nonce if measured is not None else b"") or (nonces[-1] if nonces else b"")
     if answer not in ours:
         return _failed(f"answers the nonce {answer.hex()}, which is not ours")
     return _passed(f"answers our nonce {answer.hex()}")
@@ -219,38 +219,21 @@ def _compare_summary(matter: Matter, measured: Statement, summary: Summary) -> F
 
 def _log(matter: Matter) -> Finding:
     data = matter.evidence.evidence.measurement_log
-    extended = {
-        block.index: block
-        for block in matter.blocks.values()
-        if block.kind == MeasurementKind.HASH_EXTEND
-    }
+    blocks = matter.blocks.values()
     if not data:
         if matter.policy.evidence.demand_log:
             return _failed("the policy demands a measurement extension log")
+        extended = [str(b.index) for b in blocks if b.kind == MeasurementKind.HASH_EXTEND]
         if extended:
-            indexes = ", ".join(map(str, sorted(extended)))
-            return Finding(Outcome.NOT_CHECKED, f"no log at hand for index {indexes}")
+            return Finding(Outcome.NOT_CHECKED, f"no log at hand for index {', '.join(extended)}")
         return Finding(Outcome.SKIPPED, "no log, and nothing it would lead to")
-    measurement_hash = matter.evidence.negotiated.selection.measurement_hash
-    if measurement_hash is None or not measurement_hash.size:
-        return _failed("there is a log, and no measurement hash to replay it with")
-    try:
-        log = read_log(data)
-    except DecodeError as error:
-        return _failed(str(error))
-    replayed = replay(log, measurement_hash)
-    for index, value in sorted(replayed.items()):
-        block = extended.get(index)
-        if block is None:
-            return _failed(f"the log extends index {index}, which is no signed hash-extend value")
-        if not hmac.compare_digest(block.value, value):
-            return _failed(f"the log does not lead to the hash-extend value of index {index}")
-    left = sorted(set(extended) - set(replayed))
-    if any(extended[index].value != bytes(measurement_hash.size) for index in left):
-        return _failed(f"the log does not lead to the hash-extend value of index {left[0]}")
-    if not replayed:
+    found = check_log(data, blocks, matter.evidence.negotiated.selection.measurement_hash)
+    if found.fault:
+        return _failed(found.fault)
+    if not found.indexes:
         return Finding(Outcome.NOT_COVERED, "nothing that is signed vouches for the log")
-    return _passed(f"{len(log.entries)} entries lead to index {', '.join(map(str, replayed))}")
+    indexes = ", ".join(map(str, found.indexes))
+    return _passed(f"{found.entries} entries lead to the value of index {indexes}")
 
 
 def _policy(matter: Matter) -> Finding:

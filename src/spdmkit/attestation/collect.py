@@ -10,12 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from spdmkit.attestation.blocks import Block
 from spdmkit.attestation.evidence import PROVISIONED_KEY, Evidence
+from spdmkit.attestation.measurement_log import check_log
 from spdmkit.attestation.verification import (
     DeviceTrust,
     LiveProof,
     VerifiedEvidence,
     verify_evidence,
+    witness_psk,
 )
 from spdmkit.errors import AuthenticationError, ConfigurationError, PeerError
 from spdmkit.identity import (
@@ -36,6 +39,7 @@ from spdmkit.messages import (
 from spdmkit.protocol.actions import Exchange, perform
 from spdmkit.protocol.requester.certificates import SlotDigests, get_certificate, get_digests
 from spdmkit.protocol.requester.challenge import VerifiedChallenge, challenge
+from spdmkit.protocol.requester.measurement_log import get_measurement_log
 from spdmkit.protocol.requester.measurements import (
     SignedMeasurements,
     get_measurements,
@@ -153,8 +157,10 @@ def collect(
             link, key, slot_id=wanted.slot, summary=_summary(connection)
         )
         inside = opened.link
-    measured, unsigned = yield from _measure(inside, key, wanted, steps)
-    proof = LiveProof(key, challenged, measured, opened)
+    measured, unsigned, log = yield from _measure(inside, key, wanted, steps)
+    proof = LiveProof(
+        key, connection.vca, challenged, measured, opened, unsigned if opened is not None else ()
+    )
     if opened is not None and not keep_session:
         yield from end_session(opened.link)
     evidence = Evidence(
@@ -163,6 +169,7 @@ def collect(
         vca=tuple(connection.vca_messages),
         chain=key.chain.raw if isinstance(key, VerifiedChain) else b"",
         public_key=b"" if isinstance(key, VerifiedChain) else key.public_key.spki(),
+        measurement_log=log,
         collected_at=wanted.now,
         collector=wanted.collector,
         target=wanted.target,
@@ -233,26 +240,50 @@ def _challenge(
 
 def _measure(
     link: Link, key: ProvenKey, wanted: Wanted, steps: list[Step]
-) -> Exchange[tuple[SignedMeasurements | None, tuple[MeasurementBlock, ...]]]:
-    """All measurements, signed where the device signs; again while they change meanwhile."""
+) -> Exchange[tuple[SignedMeasurements | None, tuple[MeasurementBlock, ...], bytes]]:
+    """All measurements, signed where the device signs, and the log that leads to them.
+
+    Both are read again while they change meanwhile.
+    """
     connection = link.connection
     kind = connection.peer.flags & F.MEAS_CAP_MASK
     if not wanted.measurements or not kind:
         why = "not asked for" if kind else "the device has no measurements"
         steps.append(Step("measurements", StepOutcome.SKIPPED, why))
-        return None, ()
+        return None, (), b""
     if kind == F.MEAS_CAP_NO_SIG:
         steps.append(
             Step("measurements", StepOutcome.NOT_COVERED, "the device does not sign measurements")
         )
-        return None, (yield from get_measurements(link, raw=wanted.raw))
-    for _ in range(_TRIES_WHILE_CHANGING):
-        measured = yield from get_signed_measurements(
-            link, key, slot_id=wanted.slot & 0xF, raw=wanted.raw
-        )
-        if measured.content_changed is not ContentChanged.CHANGED:
-            return measured, ()
+    for attempt in range(1, _TRIES_WHILE_CHANGING + 1):
+        measured: SignedMeasurements | None = None
+        if kind == F.MEAS_CAP_NO_SIG:
+            blocks = yield from get_measurements(link, raw=wanted.raw)
+        else:
+            measured = yield from get_signed_measurements(
+                link, key, slot_id=wanted.slot & 0xF, raw=wanted.raw
+            )
+            if measured.content_changed is ContentChanged.CHANGED:
+                continue
+            blocks = measured.blocks
+        log = yield from _log(link)
+        # A log that grew since the measurements were read leads beyond them.
+        if attempt == _TRIES_WHILE_CHANGING or not log or _leads_to(log, blocks, connection):
+            return measured, () if measured is not None else blocks, log
     raise PeerError("the device's measurements change faster than they can be read", code=0)
+
+
+def _log(link: Link) -> Exchange[bytes]:
+    """The measurement extension log, where there is one (1.3)."""
+    connection = link.connection
+    if not connection.flag(F.MEL_CAP) or not connection.algorithms.mel_specification:
+        return b""
+    return (yield from get_measurement_log(link))
+
+
+def _leads_to(log: bytes, blocks: tuple[MeasurementBlock, ...], connection: Connection) -> bool:
+    read = [Block.read(block) for block in blocks]
+    return not check_log(log, read, connection.algorithms.measurement_hash).fault
 
 
 # --- pre-shared keys -----------------------------------------------------------------------------
@@ -275,6 +306,25 @@ class PskCollected:
     blocks: tuple[MeasurementBlock, ...]
     session: OpenedSession
     kept: bool
+
+    def verified(self, wanted: Wanted, time: int) -> VerifiedEvidence:
+        """What was said, for the appraisal; it convinces nobody but this verifier.
+
+        Args:
+            wanted: names the address.
+            time: the time of the appraisal, seconds since 1970.
+
+        Raises:
+            EvidenceError: the negotiation is not as it should be.
+        """
+        return witness_psk(
+            self.session,
+            self.blocks,
+            hint=self.hint,
+            time=time,
+            target=wanted.target,
+            transport=wanted.transport,
+        )
 
 
 def collect_psk(

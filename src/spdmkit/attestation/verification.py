@@ -17,7 +17,7 @@ The result is a `VerifiedEvidence`, which cannot be made otherwise; appraisal ta
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from typing import Final, NoReturn
 
@@ -40,6 +40,7 @@ from spdmkit.attestation.reference.model import DeviceClaims
 from spdmkit.crypto import signing
 from spdmkit.crypto.keys import PublicKey
 from spdmkit.crypto.registry import BASE_HASH, HashAlgorithm, SignatureAlgorithm
+from spdmkit.crypto.signing import SigningContext
 from spdmkit.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -62,17 +63,26 @@ from spdmkit.identity import (
     TrustAnchors,
     TrustedPublicKey,
     VerifiedChain,
+    safe_text,
     verify_chain,
 )
 from spdmkit.identity.chain import MAX_SMALL_CHAIN
 from spdmkit.identity.revocation import NO_REVOCATION_DATA
-from spdmkit.messages import V12, V13, V14, ResponseCode
+from spdmkit.messages import V12, V13, V14, MeasurementBlock, ResponseCode
 from spdmkit.protocol.proofs import ProvenKey
 from spdmkit.protocol.requester.challenge import VerifiedChallenge
 from spdmkit.protocol.requester.measurements import SignedMeasurements
 from spdmkit.protocol.requester.sessions import OpenedSession
+from spdmkit.protocol.session import SessionKind
 
-__all__ = ["DeviceTrust", "EvidenceError", "LiveProof", "VerifiedEvidence", "verify_evidence"]
+__all__ = [
+    "DeviceTrust",
+    "EvidenceError",
+    "LiveProof",
+    "VerifiedEvidence",
+    "verify_evidence",
+    "witness_psk",
+]
 
 _MAKER: Final = object()
 
@@ -138,20 +148,23 @@ class VerifiedEvidence:
         evidence: what was verified.
         negotiated: version and algorithms.
         chain: the verified chain; None with a provisioned key.
-        public_key: the key that signed.
-        statements: what the signatures cover, in order.
+        public_key: the key that signed; None when a pre-shared key is all there is.
+        statements: what the signatures cover, in order; and what was read unsigned in a session
+            whose authenticity only this process witnessed.
         steps: what was checked, in order.
         time: the time certificates were judged at, seconds since 1970.
+        psk_hint: name of the pre-shared key of the session, or empty. It is no identity.
     """
 
     evidence: Evidence
     negotiated: Negotiated
     chain: VerifiedChain | None
-    public_key: PublicKey
+    public_key: PublicKey | None
     statements: tuple[Statement, ...]
     steps: tuple[Step, ...]
     time: int
     maker: InitVar[object]
+    psk_hint: bytes = b""
 
     def __post_init__(self, maker: object) -> None:
         if maker is not _MAKER:
@@ -161,25 +174,25 @@ class VerifiedEvidence:
         raise TypeError("a VerifiedEvidence does not travel; verify the evidence where it is used")
 
     def statement(self, kind: ExchangeKind) -> Statement | None:
-        """The last signed statement of a kind, or None."""
+        """The last statement of a kind, or None."""
         return next((each for each in reversed(self.statements) if each.kind is kind), None)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The measurement blocks that a signature covers, by index."""
+        """The measurement blocks that a signature or a session vouches for, by index."""
         measured = self.statement(ExchangeKind.MEASUREMENTS)
         return tuple(sorted(measured.blocks, key=lambda b: b.index)) if measured else ()
 
     @property
     def opaque(self) -> bytes:
-        """Opaque data of the signed MEASUREMENTS."""
+        """Opaque data of the last MEASUREMENTS."""
         measured = self.statement(ExchangeKind.MEASUREMENTS)
         return measured.opaque if measured else b""
 
     @property
     def nonces(self) -> tuple[bytes, ...]:
         """The verifier's nonces that signatures cover."""
-        return tuple(each.nonce for each in self.statements)
+        return tuple(each.nonce for each in self.statements if each.nonce)
 
     @property
     def summaries(self) -> tuple[Summary, ...]:
@@ -188,13 +201,13 @@ class VerifiedEvidence:
 
     @property
     def identity(self) -> Identity | None:
-        """Who the device is; None with a provisioned key."""
+        """Who the device is; None without certificates."""
         return None if self.chain is None else self.chain.identity
 
     @property
     def claims(self) -> DeviceClaims:
         """What reference values are chosen by."""
-        spki = self.public_key.spki_sha256().hex()
+        spki = "" if self.public_key is None else self.public_key.spki_sha256().hex()
         if self.chain is None:
             return DeviceClaims(spki_sha256=spki)
         identity, name = self.chain.identity, self.chain.identity.device_name
@@ -216,14 +229,18 @@ class LiveProof:
 
     Attributes:
         key: the chain that was verified, or the provisioned key.
+        vca: the negotiation of the connection, which the signatures cover.
         challenge, measurements: the exchanges that were verified with it.
         session: the session that was opened with it.
+        unsigned: measurements that were read in that session and that no signature covers.
     """
 
     key: ProvenKey
+    vca: bytes = b""
     challenge: VerifiedChallenge | None = None
     measurements: SignedMeasurements | None = None
     session: OpenedSession | None = None
+    unsigned: tuple[MeasurementBlock, ...] = ()
 
     def exchanges(self) -> tuple[SignedExchange, ...]:
         """The verified exchanges in the form of evidence."""
@@ -314,7 +331,7 @@ class _Verification:
             negotiated,
             chain,
             key,
-            tuple(each for each in statements if each.signature),
+            (*(each for each in statements if each.signature), *self._witnessed()),
             tuple(self.steps),
             self.trust.time,
             _MAKER,
@@ -446,7 +463,8 @@ class _Verification:
         for kind, step in _STEP_OF_KIND.items():
             found = [each for each in statements if each.kind is kind]
             if not found:
-                self.steps.append(Step(step, Outcome.SKIPPED, "not part of the evidence"))
+                witnessed = kind is ExchangeKind.MEASUREMENTS and any(self._witnessed())
+                self.steps.append(_IN_SESSION if witnessed else _absent(step))
                 continue
             if not any(each.signature for each in found):
                 self.steps.append(Step(step, Outcome.NOT_COVERED, "the device did not sign it"))
@@ -464,7 +482,11 @@ class _Verification:
     def _verified_live(self, chain: VerifiedChain | None) -> frozenset[bytes]:
         """Signatures of exchanges that were verified live, with this key, over these very bytes."""
         live = self.live
-        if live is None or (chain is not None and live.key is not chain):
+        if (
+            live is None
+            or (chain is not None and live.key is not chain)
+            or live.vca != b"".join(self.evidence.vca)
+        ):
             return frozenset()
         known = live.exchanges()
         own = {
@@ -475,6 +497,12 @@ class _Verification:
         return frozenset(
             own[exchange.kind] or b"" for exchange in self.evidence.exchanges if exchange in known
         ) - {b""}
+
+    def _witnessed(self) -> Iterator[Statement]:
+        """Measurements that an authenticated session of this process vouches for."""
+        live = self.live
+        if live is not None and live.session is not None and live.unsigned:
+            yield _session_statement(live.unsigned)
 
     def _coverage(self, statements: list[Statement], negotiated: Negotiated) -> None:
         """Whether a signature covers VCA, so that nobody talked version and algorithms down."""
@@ -495,6 +523,87 @@ class _Verification:
         if negotiated.covered:
             why = f"SPDM {negotiated.version_text} does not sign them with MEASUREMENTS"
         self.steps.append(Step("negotiation", Outcome.NOT_COVERED, why))
+
+
+def witness_psk(
+    opened: OpenedSession,
+    blocks: Sequence[MeasurementBlock],
+    *,
+    hint: bytes,
+    time: int,
+    target: str = "",
+    transport: str = "",
+) -> VerifiedEvidence:
+    """What a device said inside a session by pre-shared key.
+
+    Nothing in it is signed, so it convinces nobody but the verifier that holds the key, and it
+    says nothing of who the device is beyond holding that key too.
+
+    Args:
+        opened: the session, authenticated by the key.
+        blocks: measurements that were read in it.
+        hint: the key's name.
+        time: the time of the appraisal, seconds since 1970.
+        target: address of the device.
+        transport: how it was reached.
+
+    Raises:
+        EvidenceError: the negotiation is not as it should be.
+        ConfigurationError: the session is none by pre-shared key.
+    """
+    session = opened.session
+    if session.kind is not SessionKind.PSK or opened.key is not None:
+        raise ConfigurationError("the session was not opened by a pre-shared key")
+    name = safe_text(hint.decode("utf-8", "backslashreplace"))
+    evidence = Evidence(
+        (), vca=tuple(opened.link.connection.vca_messages), target=target, transport=transport
+    )
+    try:
+        negotiated = read_negotiation(evidence)
+    except (AuthenticationError, DecodeError) as error:
+        raise EvidenceError("negotiation", str(error)) from error
+    statements = [_session_statement(blocks)] if blocks else []
+    steps = (
+        Step("decode", Outcome.PASSED, "read live"),
+        Step("chain", Outcome.SKIPPED, "a pre-shared key has no certificates"),
+        Step("challenge", Outcome.SKIPPED, "nothing to challenge"),
+        Step("session", Outcome.PASSED, f"both sides hold the pre-shared key {name!r}"),
+        _IN_SESSION if blocks else _absent("signature"),
+        Step(
+            "negotiation",
+            Outcome.PASSED,
+            f"SPDM {negotiated.version_text}; the handshake's MAC covers it",
+        ),
+    )
+    if opened.summary_type and opened.summary:
+        summary = Summary(opened.summary_type, opened.summary, "PSK_EXCHANGE_RSP")
+        statements = [replace(each, summary=summary) for each in statements]
+    return VerifiedEvidence(
+        evidence, negotiated, None, None, tuple(statements), steps, time, _MAKER, hint
+    )
+
+
+def _session_statement(blocks: Sequence[MeasurementBlock]) -> Statement:
+    return Statement(
+        ExchangeKind.MEASUREMENTS,
+        SigningContext.RESPONDER_MEASUREMENTS,
+        b"",
+        b"",
+        blocks=tuple(Block.read(block) for block in blocks),
+        all_requested=True,
+        in_session=True,
+    )
+
+
+_IN_SESSION: Final = Step(
+    "signature",
+    Outcome.NOT_COVERED,
+    "not signed; read in the authenticated session, which convinces this verifier alone",
+)
+
+
+def _absent(step: str) -> Step:
+    return Step(step, Outcome.SKIPPED, "not part of the evidence")
 
 
 _STEP_OF_KIND: Final = {

@@ -70,6 +70,8 @@ _STEP_WORDS: Final = {
     Outcome.NOT_COVERED: "not covered by a signature",
 }
 
+_BRIEF: Final = 32
+
 _IDENTITY_LABELS: Final = {
     "san": "SPDM name",
     "manufacturer": "Manufacturer",
@@ -122,9 +124,15 @@ def _template() -> Any:
     )
     environment.filters["tone"] = lambda outcome: _TONES[outcome]
     environment.filters["word"] = lambda outcome: _WORDS[outcome]
+    environment.filters["brief"] = _brief
     environment.filters["step_word"] = lambda outcome: _STEP_WORDS[outcome]
     source = importlib.resources.files(__package__).joinpath("report.html.jinja")
     return environment.from_string(source.read_text(encoding="utf-8"))
+
+
+def _brief(value: str) -> str:
+    """The beginning of a long value; all of it stands in the JSON result."""
+    return value if len(value) <= _BRIEF else f"{value[:_BRIEF]}…"
 
 
 def _device_name(result: AttestationResult) -> str:
