@@ -46,6 +46,9 @@ class Message(Struct):
     def encode(self, ctx: LayoutContext) -> bytes:
         """The bytes of the message, for its own version, else the context's.
 
+        Fields that the version does not have are left out. A field that is absent for another
+        reason, such as a nonce where no signature is requested, must be empty.
+
         Raises:
             EncodeError: a value does not fit its field, or the version lacks the message.
         """

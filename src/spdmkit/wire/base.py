@@ -66,7 +66,7 @@ class Struct:
         return decoded
 
     def encode(self, ctx: LayoutContext) -> bytes:
-        """The bytes of this object.
+        """The bytes of this object; fields that the version does not have are left out.
 
         Raises:
             EncodeError: a value does not fit its field. It is a `ConfigurationError`.

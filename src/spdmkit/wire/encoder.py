@@ -208,6 +208,8 @@ class _Writer:
 
     def nested(self, element: kinds.Nested) -> None:
         encode = self.source.constant("encode", element.struct.encoder(self.version))
+        struct = self.source.constant("struct", element.struct)
+        self.check(f"not isinstance(f_{element.attribute}, {struct})")
         self.source.line(f"out.append({encode}(f_{element.attribute}, ctx))")
 
     def finish(self) -> None:
