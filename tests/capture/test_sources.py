@@ -301,5 +301,5 @@ def test_memory_does_not_grow_with_the_capture() -> None:
     recording = read_recording(io.BufferedReader(endless, 4096))
     for _, event in zip(range(3000), recording.events, strict=False):
         assert event.body == GET_VERSION
-    assert endless.given < 3000 * 64 + 8192
+    assert endless.given < 3000 * 64 + (1 << 17)  # a chunk ahead at most
     recording.close()

@@ -16,7 +16,7 @@ from spdmkit.capture.chunking import ChunkAssembler
 from spdmkit.capture.events import ConversationEvent, EventKind, Party
 from spdmkit.capture.exchanges import Assertions, Request
 from spdmkit.capture.handshakes import Handshakes
-from spdmkit.capture.negotiated import Negotiation
+from spdmkit.capture.negotiated import Negotiation, answering
 from spdmkit.capture.proofs import Evidence, Proofs
 from spdmkit.capture.sessions import SessionFollower
 from spdmkit.capture.summaries import describe
@@ -101,7 +101,8 @@ class Conversation:
         self._asked: tuple[int, int | None] = (0, None)
         self._pending: Request | None = None
         self._encapsulated: Request | None = None
-        self._chunks = {Party.REQUESTER: ChunkAssembler(), Party.RESPONDER: ChunkAssembler()}
+        self._large_request = ChunkAssembler()
+        self._large_response = ChunkAssembler()
         self._after_vca = False
         self._answers: dict[type[Message], Callable[[Request, Any, ConversationEvent], None]] = {
             Version: self._version,
@@ -150,8 +151,10 @@ class Conversation:
 
     def _party(self, wire: WireEvent) -> Party:
         sender = wire.sender
-        if sender in _PARTIES:
-            return _PARTIES[sender]
+        if sender is Sender.REQUESTER:
+            return Party.REQUESTER
+        if sender is Sender.RESPONDER:
+            return Party.RESPONDER
         if sender is Sender.UNKNOWN or self._requester is None:
             return Party.UNKNOWN
         return Party.REQUESTER if sender is self._requester else Party.RESPONDER
@@ -285,7 +288,7 @@ class Conversation:
         """The context for the answer to the request that waits."""
         if self._pending is None or self._pending.message is None:
             return self.negotiation.context
-        return replace(self.negotiation.context, request=self._pending.message)
+        return answering(self.negotiation.context, self._pending.message)
 
     def _decode(
         self, event: ConversationEvent, context: Context, *, tail: bool = True
@@ -341,7 +344,7 @@ class Conversation:
             event.notes.append("sent again")
             return
         if isinstance(message, ChunkSend):
-            large = self._chunks[Party.REQUESTER].take(message, event)
+            large = self._large_request.take(message, event)
             if large is not None:
                 inner = self._inside(event, large, Party.REQUESTER, self.negotiation.context)
                 self._begin(_code_of(large), inner.message, inner, session)
@@ -378,7 +381,7 @@ class Conversation:
             if message.response:
                 self._inner_response(message.response, event, session)
         elif isinstance(message, ChunkResponse):
-            large = self._chunks[Party.RESPONDER].take(message, event)
+            large = self._large_response.take(message, event)
             if large is not None:
                 self._inner_response(large, event, session)
         else:
@@ -441,7 +444,7 @@ class Conversation:
     ) -> None:
         pending, self._encapsulated = self._encapsulated, None
         request = pending.message if pending is not None else None
-        context = replace(self.negotiation.context, request=request, requester_side=True)
+        context = answering(self.negotiation.context, request, requester_side=True)
         inner = self._inside(outer, raw, Party.REQUESTER, context)
         message = inner.message
         if message is None:
@@ -466,8 +469,8 @@ class Conversation:
         self.handshakes.begin()
         self._encapsulated = None
         self._after_vca = False
-        for assembler in self._chunks.values():
-            assembler.reset()
+        self._large_request.reset()
+        self._large_response.reset()
 
     def _capabilities(
         self, request: Request, message: Capabilities, event: ConversationEvent
@@ -490,7 +493,6 @@ class Conversation:
                 self.handshakes.multi_key_digests = event.raw
 
 
-_PARTIES = {Sender.REQUESTER: Party.REQUESTER, Sender.RESPONDER: Party.RESPONDER}
 _KINDS = {
     WireKind.ROLE_INQUIRY: EventKind.ROLE_INQUIRY,
     WireKind.BINDING_ERROR: EventKind.BINDING_ERROR,

@@ -131,7 +131,8 @@ class StreamFramer:
         """
         self.channel = channel
         self._emit = emit
-        self._directions = {Sender.INITIATOR: _Direction(), Sender.LISTENER: _Direction()}
+        self._initiator = _Direction()
+        self._listener = _Direction()
         self._emu: bool | None = None
 
     def feed(self, time_ns: int | None, sender: Sender, data: bytes, lost: int = 0) -> None:
@@ -143,7 +144,7 @@ class StreamFramer:
             data: the bytes.
             lost: how many bytes before them the capture misses.
         """
-        direction = self._directions[sender]
+        direction = self._direction(sender)
         if lost:
             self._lose(time_ns, sender, f"the capture misses {lost} bytes")
         buffer = direction.buffer
@@ -164,7 +165,7 @@ class StreamFramer:
 
     def flush(self, time_ns: int | None, sender: Sender) -> None:
         """What this direction holds is all of it: give up what is not whole."""
-        direction = self._directions[sender]
+        direction = self._direction(sender)
         if direction.buffer:
             count = len(direction.buffer)
             self._lose(time_ns, sender, f"the frame ends after {count} bytes")
@@ -172,12 +173,16 @@ class StreamFramer:
 
     def end(self, time_ns: int | None) -> None:
         """The connection is over."""
-        for sender, direction in self._directions.items():
+        for sender in (Sender.INITIATOR, Sender.LISTENER):
+            direction = self._direction(sender)
             if direction.buffer:
                 count = len(direction.buffer)
                 self._lose(time_ns, sender, f"the stream ends {count} bytes into a frame")
             self._found(time_ns, sender, direction)
         self._event(time_ns, Sender.UNKNOWN, WireKind.CLOSED)
+
+    def _direction(self, sender: Sender) -> _Direction:
+        return self._initiator if sender is Sender.INITIATOR else self._listener
 
     def _event(
         self,
@@ -191,7 +196,7 @@ class StreamFramer:
 
     def _lose(self, time_ns: int | None, sender: Sender, note: str) -> None:
         """Give up the place in a direction; a frame may begin with the next segment."""
-        direction = self._directions[sender]
+        direction = self._direction(sender)
         self._event(time_ns, sender, WireKind.LOST, bytes(direction.buffer), note)
         direction.buffer.clear()
         direction.searching = True

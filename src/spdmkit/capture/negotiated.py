@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import operator
+from dataclasses import dataclass, field, fields, replace
 
 from spdmkit.errors import SpdmError
 from spdmkit.messages import (
@@ -19,7 +20,20 @@ from spdmkit.messages import (
 )
 from spdmkit.protocol.algorithms import Selection, read_choice
 
-__all__ = ["Negotiation"]
+__all__ = ["Negotiation", "answering"]
+
+
+_VALUES = operator.attrgetter(*(each.name for each in fields(Context)))
+
+
+def answering(
+    context: Context, request: Message | None, *, requester_side: bool = False
+) -> Context:
+    """The context for the answer to a request: a copy, and quicker than `dataclasses.replace`."""
+    copy = Context(*_VALUES(context))
+    copy.request = request
+    copy.requester_side = requester_side
+    return copy
 
 
 @dataclass(slots=True)

@@ -28,6 +28,8 @@ _SIMPLE_PACKET = 3
 _ENHANCED_PACKET = 6
 _BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 _MAX_INTERFACES = 4096
+_CHUNK = 1 << 16
+"""Bytes read at a time."""
 
 _OPT_END = 0
 _OPT_SHB_USERAPPL = 4
@@ -35,6 +37,8 @@ _OPT_IF_NAME = 2
 _OPT_IF_TSRESOL = 9
 _OPT_IF_TSOFFSET = 14
 _OPT_EPB_FLAGS = 2
+_FLAGS_ONLY = b"\x02\x00\x04\x00"
+"""How the options begin when epb_flags is the first, in little-endian order."""
 
 
 @dataclass(slots=True)
@@ -46,6 +50,10 @@ class _Interface:
     multiplier: int = 1000
     divisor: int = 1
     offset_ns: int = 0
+
+    def time_ns(self, ticks: int) -> int:
+        """A timestamp as nanoseconds since 1970 UTC."""
+        return ticks * self.multiplier // self.divisor + self.offset_ns
 
 
 def _options(
@@ -86,13 +94,15 @@ def _interface(body: bytes, order: str, start: int) -> _Interface:
 
 
 class _Section:
-    """One section of a file: its byte order and its interfaces."""
+    """One section of a file: its byte order, its interfaces, and the layouts of its blocks."""
 
     def __init__(self, order: str) -> None:
         self.interfaces: list[_Interface] = []
         self.order = order
-        self._enhanced = struct.Struct(order + "IIIII")
-        self._old = struct.Struct(order + "HHIIII")
+        self.head = struct.Struct(order + "II")
+        self.word = struct.Struct(order + "I")
+        self.enhanced_head = struct.Struct(order + "IIIIIII")
+        self._old_head = struct.Struct(order + "HHIIII")
 
     def add_interface(self, body: bytes, start: int) -> None:
         if len(self.interfaces) >= _MAX_INTERFACES:
@@ -105,72 +115,97 @@ class _Section:
         self.interfaces.append(_interface(body, self.order, start))
 
     def enhanced(self, body: bytes, start: int) -> Packet:
-        """An Enhanced Packet Block."""
-        if len(body) < 20:
+        """An Enhanced Packet Block, whole, from its type on."""
+        if len(body) < 32:
             raise DecodeError("Enhanced Packet Block", "header", start, "the block is too short")
-        index, high, low, captured, original = self._enhanced.unpack_from(body)
+        _, _, index, high, low, captured, original = self.enhanced_head.unpack_from(body)
         where = ("Enhanced Packet Block", start)
-        packet = self._packet(where, body, index, high << 32 | low, slice(20, 20 + captured))
+        packet = self._packet(where, body, index, high << 32 | low, slice(28, 28 + captured))
         packet.original_length = original
-        padded = 20 + captured + (-captured & 3)
-        if len(body) > padded:
-            for code, value in _options(body, padded, self.order, *where):
-                if code == _OPT_EPB_FLAGS and len(value) == 4:
-                    packet.direction = struct.unpack(self.order + "I", value)[0] & 3
+        padded = 28 + captured + (-captured & 3)
+        for code, value in _options(body[:-4], padded, self.order, *where):
+            if code == _OPT_EPB_FLAGS and len(value) == 4:
+                packet.direction = self.word.unpack(value)[0] & 3
         return packet
 
     def old(self, body: bytes, start: int) -> Packet:
         """A Packet Block, which Enhanced Packet Blocks have replaced."""
-        if len(body) < 20:
+        if len(body) < 32:
             raise DecodeError("Packet Block", "header", start, "the block is too short")
-        index, _, high, low, captured, original = self._old.unpack_from(body)
+        index, _, high, low, captured, original = self._old_head.unpack_from(body, 8)
         where = ("Packet Block", start)
-        packet = self._packet(where, body, index, high << 32 | low, slice(20, 20 + captured))
+        packet = self._packet(where, body, index, high << 32 | low, slice(28, 28 + captured))
         packet.original_length = original
         return packet
 
     def simple(self, body: bytes, start: int) -> Packet:
         """A Simple Packet Block: the first interface, no time, and no captured length."""
-        if len(body) < 4:
+        if len(body) < 16:
             raise DecodeError("Simple Packet Block", "length", start, "the block is too short")
-        (original,) = struct.unpack_from(self.order + "I", body)
+        (original,) = self.word.unpack_from(body, 8)
         snap_length = self.interfaces[0].snap_length if self.interfaces else 0
-        captured = min(original, snap_length or original, len(body) - 4)
+        captured = min(original, snap_length or original, len(body) - 16)
         where = ("Simple Packet Block", start)
-        packet = self._packet(where, body, 0, 0, slice(4, 4 + captured))
+        packet = self._packet(where, body, 0, 0, slice(12, 12 + captured))
         packet.original_length = original
         return packet
 
     def _packet(
         self, where: tuple[str, int], body: bytes, index: int, ticks: int, span: slice
     ) -> Packet:
+        block, start = where
         if index >= len(self.interfaces):
-            block, start = where
             raise DecodeError(block, "interface", start, f"interface {index} was never described")
-        data = body[span]
         captured = span.stop - span.start
-        if len(data) != captured:
-            block, start = where
+        if span.stop > len(body) - 4:
             raise DecodeError(
                 block, "captured length", start, f"{captured} bytes do not fit into the block"
             )
         interface = self.interfaces[index]
-        time_ns = ticks * interface.multiplier // interface.divisor + interface.offset_ns
-        return Packet(time_ns, interface.link_type, data, captured, index)
+        return Packet(interface.time_ns(ticks), interface.link_type, body[span], captured, index)
 
 
-def _read_exactly(stream: BinaryIO, count: int, offset: int) -> bytes:
-    data = stream.read(count)
-    if len(data) < count:
-        raise DecodeError(
-            "pcapng block", "body", offset, f"the file ends after {len(data)} of {count} bytes"
-        )
-    return data
+class _Blocks:
+    """The bytes of a file, as many at a time as are needed."""
+
+    def __init__(self, stream: BinaryIO, start: bytes) -> None:
+        self._stream = stream
+        self.data = start
+        self.at = 0
+        self.before = 0
+        """Offset in the file of the first byte of `data`."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in the file of the block at hand."""
+        return self.before + self.at
+
+    def need(self, count: int) -> bool:
+        """Have that many bytes of the block at hand; False when the file ends before them."""
+        missing = count - (len(self.data) - self.at)
+        if missing > 0:
+            self.before += self.at
+            more = self._stream.read(max(missing, _CHUNK))
+            self.data = self.data[self.at :] + more
+            self.at = 0
+        return len(self.data) - self.at >= count
+
+    def require(self, count: int) -> None:
+        """The same, where a file that ends is an error."""
+        if not self.need(count):
+            raise DecodeError(
+                "pcapng block",
+                "body",
+                self.offset,
+                f"the file ends after {len(self.data) - self.at} of {count} bytes",
+            )
 
 
-def _section(stream: BinaryIO, raw_length: bytes, offset: int) -> tuple[_Section, int]:
-    """Read the rest of a Section Header Block; gives the section and the block's length."""
-    magic = _read_exactly(stream, 4, offset + 8)
+def _section(blocks: _Blocks) -> _Section:
+    """Read the Section Header Block at hand."""
+    blocks.require(28)
+    data, at, offset = blocks.data, blocks.at, blocks.offset
+    magic = data[at + 8 : at + 12]
     order = _BYTE_ORDERS.get(magic)
     if order is None:
         raise DecodeError(
@@ -179,16 +214,16 @@ def _section(stream: BinaryIO, raw_length: bytes, offset: int) -> tuple[_Section
             offset + 8,
             f"{magic.hex()} is neither order",
         )
-    (length,) = struct.unpack(order + "I", raw_length)
+    length, major = struct.unpack_from(order + "I4xH", data, at + 4)
     if length < 28 or length % 4 or length > MAX_PACKET:
         raise DecodeError("Section Header Block", "length", offset + 4, f"{length} bytes")
-    body = _read_exactly(stream, length - 12, offset + 12)
-    (major,) = struct.unpack_from(order + "H", body)
     if major != 1:
         raise DecodeError(
             "Section Header Block", "version", offset + 12, f"version {major} is not 1"
         )
-    return _Section(order), length
+    blocks.require(length)
+    blocks.at += length
+    return _Section(order)
 
 
 def read_pcapng(stream: BinaryIO) -> Iterator[Packet]:
@@ -202,35 +237,67 @@ def read_pcapng(stream: BinaryIO) -> Iterator[Packet]:
         DecodeError: the file is not what its layout says, or ends inside a block; the packets
             before that place have been returned. Offsets count from the start of the file.
     """
-    section, offset = _section(stream, _read_exactly(stream, 4, 4), 0)
-    word = struct.Struct(section.order + "I")
-    head = struct.Struct(section.order + "II")
-    while raw := stream.read(8):
-        if len(raw) < 8:
-            raise DecodeError("pcapng block", "header", offset, "the file ends in a block header")
-        if raw.startswith(SECTION_HEADER):
-            section, length = _section(stream, raw[4:], offset)
-            word = struct.Struct(section.order + "I")
-            head = struct.Struct(section.order + "II")
-            offset += length
-            continue
-        kind, length = head.unpack(raw)
-        if length < 12 or length % 4 or length > MAX_PACKET:
-            raise DecodeError("pcapng block", "length", offset + 4, f"{length} bytes")
-        body = _read_exactly(stream, length - 8, offset + 8)
-        if word.unpack_from(body, length - 12)[0] != length:
+    blocks = _Blocks(stream, SECTION_HEADER)
+    section = _section(blocks)
+    while blocks.need(1):
+        if not blocks.need(12):
             raise DecodeError(
-                "pcapng block", "trailing length", offset + length - 4, "differs from the first one"
+                "pcapng block", "header", blocks.offset, "the file ends in a block header"
+            )
+        at, data = blocks.at, blocks.data
+        kind, length = section.head.unpack_from(data, at)
+        if kind == _SHB:
+            section = _section(blocks)
+            continue
+        if length < 12 or length % 4 or length > MAX_PACKET:
+            raise DecodeError("pcapng block", "length", blocks.offset + 4, f"{length} bytes")
+        if at + length > len(data):
+            blocks.require(length)
+            at, data = blocks.at, blocks.data
+        end = at + length
+        if data[end - 4 : end] != data[at + 4 : at + 8]:
+            raise DecodeError(
+                "pcapng block",
+                "trailing length",
+                blocks.offset + length - 4,
+                "differs from the first one",
             )
         if kind == _ENHANCED_PACKET:
-            yield section.enhanced(body[:-4], offset + 8)
+            yield _plain(section, data, at, end) or section.enhanced(data[at:end], blocks.offset)
         elif kind == _IDB:
-            section.add_interface(body[:-4], offset + 8)
+            section.add_interface(data[at + 8 : end - 4], blocks.offset)
         elif kind == _SIMPLE_PACKET:
-            yield section.simple(body[:-4], offset + 8)
+            yield section.simple(data[at:end], blocks.offset)
         elif kind == _OLD_PACKET:
-            yield section.old(body[:-4], offset + 8)
-        offset += length
+            yield section.old(data[at:end], blocks.offset)
+        blocks.at = end
+
+
+def _plain(section: _Section, data: bytes, at: int, end: int) -> Packet | None:
+    """The packet of an Enhanced Packet Block in order, with no option but epb_flags.
+
+    Nearly all packets are of this kind; everything else, and every error, goes the long way.
+    """
+    if end - at < 32:
+        return None
+    _, _, index, high, low, captured, original = section.enhanced_head.unpack_from(data, at)
+    padded = at + 28 + captured + (-captured & 3)
+    direction = 0
+    if end == padded + 16 and data.startswith(_FLAGS_ONLY, padded):
+        direction = data[padded + 4] & 3
+    elif end != padded + 4:
+        return None
+    if index >= len(section.interfaces):
+        return None
+    interface = section.interfaces[index]
+    return Packet(
+        interface.time_ns(high << 32 | low),
+        interface.link_type,
+        data[at + 28 : at + 28 + captured],
+        original,
+        index,
+        direction,
+    )
 
 
 def _option(code: int, value: bytes) -> bytes:

@@ -7,6 +7,7 @@ tries, where the expected key does not fit, the key that would follow it, and a 
 from __future__ import annotations
 
 import hmac
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -17,9 +18,9 @@ from spdmkit.capture.negotiated import Negotiation
 from spdmkit.capture.secretfiles import LooseSecret, Secrets, SessionSecrets
 from spdmkit.crypto.aead import Cipher
 from spdmkit.crypto.hashes import HashAlgorithm
-from spdmkit.crypto.keyschedule import DirectionSecret, DirectionSecrets, KeySchedule, nonce
+from spdmkit.crypto.keyschedule import DirectionSecret, DirectionSecrets, KeySchedule
 from spdmkit.crypto.registry import Aead
-from spdmkit.errors import AuthenticationError, SpdmError
+from spdmkit.errors import AuthenticationError
 from spdmkit.protocol import records
 from spdmkit.protocol.records import ApplicationData, RecordProfile
 from spdmkit.protocol.transcript import Transcript
@@ -43,17 +44,37 @@ _PROFILES = {
 
 
 class _Stream:
-    """One direction: its current key, and how many records it has protected."""
+    """One direction: its current key, and how many records it has protected.
 
-    __slots__ = ("cipher", "generation", "iv", "secret", "sequence")
+    Key, IV and cipher are made when the first record comes: many keys never see one.
+    """
+
+    __slots__ = ("_aead", "_cipher", "_iv", "generation", "secret", "sequence")
 
     def __init__(self, secret: DirectionSecret, aead: Aead, generation: int = 0) -> None:
-        key, iv = secret.key_and_iv()
         self.secret = secret
-        self.cipher: Cipher = aead.new(key)
-        self.iv = iv
-        self.sequence = 0
         self.generation = generation
+        self.sequence = 0
+        self._aead = aead
+        self._cipher: Cipher | None = None
+        self._iv = 0
+
+    def open(self, sequence: int, sealed: bytes, associated_data: bytes) -> bytes | None:
+        """Decrypt with the nonce of a sequence number; None when the tag is another.
+
+        Raises:
+            UnsupportedAlgorithm: no library here has the algorithm.
+        """
+        cipher = self._cipher
+        if cipher is None:
+            key, iv = self.secret.key_and_iv()
+            cipher = self._cipher = self._aead.new(key)
+            self._iv = int.from_bytes(iv, "little")
+        nonce = (self._iv ^ sequence).to_bytes(self._aead.iv_size, "little")
+        try:
+            return cipher.open(nonce, sealed, associated_data)
+        except AuthenticationError:
+            return None
 
 
 @dataclass(slots=True)
@@ -63,16 +84,20 @@ class _Candidate:
     Attributes:
         secrets: S0 and S1.
         schedule: where they come from; None when they stood in a key log.
-        loose: the secret it began with, when that does not say whose it is.
-        label: name of that secret.
+        label: name of the secret that the schedule began with.
         root: that secret.
     """
 
     secrets: DirectionSecrets
     schedule: KeySchedule | None = None
-    loose: LooseSecret | None = None
     label: Label | None = None
     root: bytes = b""
+
+    def proves(self, party: Party, digest: bytes, verify_data: bytes) -> bool:
+        """Is this the verify data that these secrets make?"""
+        secrets = self.secrets
+        secret = secrets.request if party is Party.REQUESTER else secrets.response
+        return hmac.compare_digest(secret.finished(digest), verify_data)
 
 
 @dataclass(slots=True)
@@ -136,9 +161,11 @@ class SessionFollower:
             self._aead = negotiation.selection.aead
         self._derived = derived
         self._known: SessionSecrets | None = None
-        self._candidates: list[_Candidate] = []
-        self._confirmed = False
-        self._streams: dict[Party, _Stream] = {}
+        self._candidate: _Candidate | None = None
+        self._loose: Iterator[LooseSecret] | None = None
+        self._th1: bytes | None = None
+        self._request: _Stream | None = None
+        self._response: _Stream | None = None
         self._profile: RecordProfile | None = None
 
     # -- keys -----------------------------------------------------------------------------------
@@ -150,45 +177,35 @@ class SessionFollower:
             secrets: all there are.
             th1: the TH1 hash, None when it cannot be computed.
         """
+        self._th1 = th1
         self._known = secrets.sessions.get(self.random)
         if self._hash is None or self._aead is None:
             self.problem = "the negotiation of its algorithms is not in the capture"
         elif not secrets:
             self.problem = "there are no secrets: give a key log"
         else:
-            try:
-                self._candidates = list(self._find(secrets, th1))
-            except SpdmError as error:
-                self.problem = str(error)
-                return
-            if not self._candidates and th1 is None:
+            self.problem = "no secret of this session is in the key log"
+            if self._known is not None:
+                self._use_known(self._known)
+            elif th1 is None:
                 self.problem = "its handshake is not all in the capture"
-            elif not self._candidates:
-                self.problem = "no secret of this session is in the key log"
-            elif len(self._candidates) == 1 and self._candidates[0].loose is None:
-                self._use_handshake(self._candidates[0])
+            elif next(secrets.candidates(*self._labels), None) is not None:
+                self._loose = secrets.candidates(*self._labels)
+                self.problem = "which of the secrets is this session's does not show"
 
-    def _find(self, secrets: Secrets, th1: bytes | None) -> Iterator[_Candidate]:
-        known = self._known
-        if known is not None:
-            request = known.secrets.get(Label.REQUEST_HANDSHAKE_SECRET)
-            response = known.secrets.get(Label.RESPONSE_HANDSHAKE_SECRET)
-            if request and response:
-                yield _Candidate(DirectionSecrets(self._secret(request), self._secret(response)))
-                return
-            for label in self._labels:
-                root = known.secrets.get(label)
-                if root and th1 is not None:
-                    yield self._candidate(root, th1, label)
-                    return
-            if known.request_data or known.response_data:
-                return  # enough for the application phase
-        if th1 is None:
+    def _use_known(self, known: SessionSecrets) -> None:
+        """Secrets that name this session: S0 and S1, or what they come from."""
+        request = known.secrets.get(Label.REQUEST_HANDSHAKE_SECRET)
+        response = known.secrets.get(Label.RESPONSE_HANDSHAKE_SECRET)
+        if request and response:
+            secrets = DirectionSecrets(self._secret(request), self._secret(response))
+            self._use_handshake(_Candidate(secrets))
             return
-        for count, entry in enumerate(secrets.candidates(*self._labels)):
-            if count == _MAX_CANDIDATES:
+        for label in self._labels:
+            root = known.secrets.get(label)
+            if root and self._th1 is not None:
+                self._use_handshake(self._derived_from(root, self._th1, label))
                 return
-            yield self._candidate(entry.secret, th1, entry.label, entry)
 
     @property
     def _labels(self) -> tuple[Label, ...]:
@@ -203,12 +220,10 @@ class SessionFollower:
             raise AuthenticationError("record", "the algorithms of the session are not known")
         return self._hash, self._aead
 
-    def _candidate(
-        self, root: bytes, th1: bytes, label: Label | None, loose: LooseSecret | None = None
-    ) -> _Candidate:
+    def _derived_from(self, root: bytes, th1: bytes, label: Label | None) -> _Candidate:
         schedule = KeySchedule(self._version, *self._algorithms())
         secrets = schedule.start_handshake(root, th1, psk=self.psk)
-        return _Candidate(secrets, schedule, loose, label, root)
+        return _Candidate(secrets, schedule, label, root)
 
     def confirm(
         self, party: Party, digest: bytes, verify_data: bytes, secrets: Secrets
@@ -221,26 +236,24 @@ class SessionFollower:
             verify_data: as it stands in the message.
             secrets: where loose ones came from.
         """
-        if not self._candidates:
-            return Verdict.UNVERIFIABLE, self.problem or "the handshake secrets are not known"
-        for candidate in self._candidates:
-            requester = party is Party.REQUESTER
-            secret = candidate.secrets.request if requester else candidate.secrets.response
-            if hmac.compare_digest(secret.finished(digest), verify_data):
-                if not self._confirmed:
-                    self._candidates = [candidate]
-                    self._use_handshake(candidate)
-                    if candidate.loose is not None:
-                        secrets.fitted(candidate.loose)
+        if self._candidate is not None:
+            if self._candidate.proves(party, digest, verify_data):
                 return Verdict.VERIFIED, ""
-        if self._confirmed or self._candidates[0].loose is None:
             return Verdict.FAILED, "the HMAC is another"
-        self._candidates = []
+        if self._loose is None or self._th1 is None:
+            return Verdict.UNVERIFIABLE, self.problem or "the handshake secrets are not known"
+        for entry in itertools.islice(self._loose, _MAX_CANDIDATES):
+            candidate = self._derived_from(entry.secret, self._th1, entry.label)
+            if candidate.proves(party, digest, verify_data):
+                secrets.fitted(entry)
+                self._use_handshake(candidate)
+                return Verdict.VERIFIED, ""
+        self._loose = None
         self.problem = "no secret there is fits this session"
         return Verdict.UNVERIFIABLE, self.problem
 
     def _use_handshake(self, candidate: _Candidate) -> None:
-        self._confirmed = True
+        self._candidate = candidate
         if self._derived is not None and candidate.label is not None:
             self._derived(candidate.label.value.lower(), candidate.root)
         request, response = candidate.secrets
@@ -263,7 +276,7 @@ class SessionFollower:
         if self._hash is None or self._aead is None:
             return
         known = self._known
-        schedule = self._candidates[0].schedule if self._confirmed else None
+        schedule = self._candidate.schedule if self._candidate is not None else None
         if known is not None and known.request_data and known.response_data:
             generations = min(known.request_data), min(known.response_data)
             request = self._secret(known.request_data[generations[0]])
@@ -277,7 +290,7 @@ class SessionFollower:
                 self._derived("export_master_secret", schedule.export_master_secret())
             self._start(request, response)
         else:
-            self._streams.clear()
+            self._request = self._response = None
             if not self.problem:
                 self.problem = "its data secrets are not in the key log"
 
@@ -288,17 +301,14 @@ class SessionFollower:
         generations: tuple[int, int] = (0, 0),
     ) -> None:
         _, aead = self._algorithms()
-        try:
-            self._streams = {
-                Party.REQUESTER: _Stream(request, aead, generations[0]),
-                Party.RESPONDER: _Stream(response, aead, generations[1]),
-            }
-        except SpdmError as error:  # no library here has the algorithm
-            self.problem = str(error)
+        if not aead.available:
+            self.problem = f"{aead.name} is not available here: {aead.why_unavailable}"
             return
+        self._request = _Stream(request, aead, generations[0])
+        self._response = _Stream(response, aead, generations[1])
         self.problem = ""
-        for stream in self._streams.values():
-            self._tell_keys(stream)
+        self._tell_keys(self._request)
+        self._tell_keys(self._response)
 
     def _tell_keys(self, stream: _Stream) -> None:
         if self._derived is not None:
@@ -323,7 +333,7 @@ class SessionFollower:
     @property
     def readable(self) -> bool:
         """There are keys for its records."""
-        return bool(self._streams)
+        return self._request is not None
 
     def open(self, record: bytes, parties: tuple[Party, ...]) -> Opened:
         """Decrypt a record.
@@ -333,10 +343,9 @@ class SessionFollower:
             parties: who may have sent it, the likelier first.
 
         Raises:
-            AuthenticationError: no key there is fits.
-            ProtocolViolation: its layout is wrong.
+            AuthenticationError: no key there is fits, or its layout is wrong.
         """
-        if not self._streams:
+        if self._request is None:
             raise AuthenticationError("record", self.problem or "its keys are not known")
         if self._profile is None:
             self._profile = _profile(self._channel.transport, record)
@@ -357,7 +366,9 @@ class SessionFollower:
 
     def _try(self, party: Party, record: bytes, head: int, end: int) -> tuple[bytes | None, str]:
         """Decrypt as one party's record: as the next one, after a key update, or after a gap."""
-        stream = self._streams[party]
+        stream = self._request if party is Party.REQUESTER else self._response
+        if stream is None:
+            return None, ""
         start = stream.sequence
         size = head - 6
         if size:
@@ -374,7 +385,10 @@ class SessionFollower:
             plaintext = self._under(updated, 0, record, head, end)
             if plaintext is not None:
                 updated.sequence = 1
-                self._streams[party] = updated
+                if party is Party.REQUESTER:
+                    self._request = updated
+                else:
+                    self._response = updated
                 if self._derived is not None:
                     side = "request" if party is Party.REQUESTER else "response"
                     self._derived(f"{side}_data_secret_update", updated.secret.reveal())
@@ -392,14 +406,13 @@ class SessionFollower:
     def _under(
         self, stream: _Stream, sequence: int, record: bytes, head: int, end: int
     ) -> bytes | None:
-        number = nonce(stream.iv, sequence)
-        try:
-            if not self._encrypt:
-                cut = end - _TAG
-                stream.cipher.open(number, record[cut:end], record[:cut])
-                return record[head:cut]
-            body = stream.cipher.open(number, record[head:end], record[:head])
-        except AuthenticationError:
+        if not self._encrypt:
+            cut = end - _TAG
+            if stream.open(sequence, record[cut:end], record[:cut]) is None:
+                return None
+            return record[head:cut]
+        body = stream.open(sequence, record[head:end], record[:head])
+        if body is None:
             return None
         length = body[0] | body[1] << 8 if len(body) >= 2 else 0xFFFF
         if 2 + length > len(body):
@@ -416,8 +429,8 @@ class SessionFollower:
 
     def drop_keys(self) -> None:
         """The session is over."""
-        self._streams.clear()
-        self._candidates.clear()
+        self._request = self._response = None
+        self._candidate = self._loose = None
         self.transcript = self.l1l2 = None
 
 
