@@ -54,7 +54,7 @@ class Context:
     requester_side: bool = False
 
     def answering(self, request: Any, *, requester_side: bool = False) -> Context:
-        """This context for the response to `request`; a copy, cheaper than `dataclasses.replace`."""
+        """A copy for the response to `request`; quicker than `dataclasses.replace`."""
         return Context(
             self.version,
             self.hash_size,

@@ -58,6 +58,7 @@ class Connection:
     Attributes:
         phase: how far negotiation has come; the tables of `states` move it.
         context: versions and sizes for the codec; replaced on reset.
+        offered_versions: the entries of VERSION.
         vca: GET_VERSION to ALGORITHMS as exchanged, the prefix of most transcripts.
         vca_messages: the same, message by message.
         m1m2: what CHALLENGE_AUTH will sign.
@@ -115,6 +116,7 @@ class Connection:
         self.peer.data_transfer_size = self.settings.transmit_size
         self.selection: Selection | None = None
         self.vca = b""
+        self.offered_versions: list[int] = []
         self.vca_messages: list[bytes] = []
         self.m1m2: Transcript | None = None
         self.l1l2: Transcript | None = None

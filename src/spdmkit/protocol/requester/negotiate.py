@@ -67,6 +67,7 @@ def get_version(link: Link) -> Exchange[int]:
             f"the responder offers SPDM {theirs}, allowed are {ours}",
             hint="--versions allows other versions by name",
         )
+    connection.offered_versions = list(answer.message.version_number_entries)
     connection.set_version(max(common))
     connection.phase = Phase.VERSION
     connection.note_negotiation(answer.request, answer.response)

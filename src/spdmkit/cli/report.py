@@ -1,0 +1,97 @@
+"""Results as a person reads them: tables, colour where a terminal allows it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from spdmkit.attestation.outcome import MeasurementOutcome, Verdict
+from spdmkit.cli.text import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from spdmkit.attestation.outcome import AttestationResult
+
+__all__ = ["console", "show_pairs", "show_result"]
+
+_VERDICTS = {
+    Verdict.TRUSTED: "bold green",
+    Verdict.UNTRUSTED: "bold red",
+    Verdict.NOT_APPRAISED: "bold yellow",
+}
+_RESULTS = {
+    MeasurementOutcome.MATCH: "green",
+    MeasurementOutcome.MISMATCH: "red",
+    MeasurementOutcome.MALFORMED: "red",
+    MeasurementOutcome.MISSING: "red",
+    MeasurementOutcome.STALE: "yellow",
+    MeasurementOutcome.NO_REFERENCE: "yellow",
+    MeasurementOutcome.NOT_REQUIRED: "dim",
+}
+_STEPS = {"passed": "green", "failed": "red"}
+_VALUE = 40
+
+
+def console() -> Console:
+    """Standard output; without colour and cursor movements when it is no terminal."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def show_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Names and values, one below the other."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in pairs:
+        table.add_row(Text(name, style="dim"), Text(escaped(value)))
+    console().print(table)
+
+
+def show_result(result: AttestationResult, *, verbose: bool = False) -> None:
+    """A verdict and what it rests on."""
+    out = console()
+    show_pairs(_about(result))
+    steps = Table("step", "outcome", "detail", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for step in (*result.steps, *(result.chain_steps if verbose else ())):
+        outcome = str(step.outcome.value)
+        steps.add_row(
+            step.name, Text(outcome, style=_STEPS.get(outcome, "yellow")), escaped(step.detail)
+        )
+    out.print()
+    out.print(steps)
+    if result.measurements:
+        out.print()
+        out.print(_measurements(result, verbose=verbose))
+    out.print()
+    out.print(Text(f"verdict: {result.verdict}", style=_VERDICTS[result.verdict]))
+    for reason in result.reasons:
+        out.print(Text(f"  {escaped(reason)}"))
+
+
+def _measurements(result: AttestationResult, *, verbose: bool) -> Table:
+    table = Table(
+        "index", "type", "value", "result", box=None, header_style="dim", padding=(0, 2, 0, 0)
+    )
+    for each in result.measurements:
+        value = escaped(each.value)
+        shown = value if verbose or len(value) <= _VALUE else f"{value[:_VALUE]}..."
+        outcome = Text(str(each.result), style=_RESULTS[each.result])
+        table.add_row(str(each.index), each.type, Text(shown), outcome)
+    return table
+
+
+def _about(result: AttestationResult) -> Iterable[tuple[str, str]]:
+    yield "target", result.target
+    yield "reached by", result.transport
+    yield "SPDM", result.spdm_version
+    yield "algorithms", ", ".join(f"{k} {v}" for k, v in result.algorithms.items())
+    yield from _flat("device", result.identity)
+
+
+def _flat(prefix: str, values: Mapping[str, object]) -> Iterable[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, (str, int)) and value not in ("", None):
+            yield f"{prefix} {name.replace('_', ' ')}", str(value)

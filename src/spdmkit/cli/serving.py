@@ -1,0 +1,69 @@
+"""Serving a device's folder on listeners, for `device serve` and `demo`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from spdmkit.protocol.connection import Connection, Role
+from spdmkit.protocol.responder.endpoint import ResponderEndpoint
+from spdmkit.transports.server import Listener, listen
+
+if TYPE_CHECKING:
+    from spdmkit.device.folder import FolderDevice
+    from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
+    from spdmkit.transports.server import ListenerEvent
+
+__all__ = ["responder_factory", "serve"]
+
+
+def responder_factory(device: FolderDevice) -> EndpointFactory:
+    """Makes a responder for each connection; the device is shared, nothing else is."""
+    settings = device.configuration.settings()
+
+    def make(info: ConnectionInfo) -> ResponderEndpoint:
+        connection = Connection(
+            Role.RESPONDER,
+            settings,
+            clock=time.monotonic,
+            random=os.urandom,
+            record_profile=info.record_profile,
+        )
+        return ResponderEndpoint(connection, device, name=info.name)
+
+    return make
+
+
+async def serve(
+    device: FolderDevice,
+    uris: Sequence[str],
+    *,
+    ready: Callable[[Listener], None],
+    report: Callable[[ListenerEvent], None] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; what is in flight is finished within a few seconds.
+
+    Args:
+        device: what to serve.
+        uris: where to listen.
+        ready: told of each listener once it listens, with its real port.
+        report: told of what happens to connections.
+    """
+    factory = responder_factory(device)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    listeners: list[Listener] = []
+    try:
+        for uri in uris:
+            listener = await listen(uri, factory, on_event=report)
+            listeners.append(listener)
+            ready(listener)
+        await stop.wait()
+    finally:
+        await asyncio.gather(*(listener.close() for listener in listeners))
