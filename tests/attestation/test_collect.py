@@ -1,4 +1,4 @@
-"""Collecting evidence from a live responder, verifying it, and verifying it again from its bytes."""
+"""Evidence of a live responder, verified live, and again from its bytes."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ steps mean together.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -49,14 +49,18 @@ class Expectations:
         nonces: nonces of ours, of which the signed answers must carry no others; empty when they
             are not known.
         identities: identities, one of which the device must have; those of the policy likewise.
-        known_key: SHA-256 of the public key this target had before, lower-case hex, or empty.
+        target: the address the device was reached at; for `known_keys`.
+        known_keys: target -> SHA-256 of the public key that answered there before, lower-case hex
+            (`KnownDevices.keys`). Another key at this target fails, and so does this key at
+            another.
         collectors: keys of verifiers that are trusted to say when they collected evidence.
     """
 
     time: int
     nonces: frozenset[bytes] = frozenset()
     identities: tuple[str, ...] = ()
-    known_key: str = ""
+    target: str = ""
+    known_keys: Mapping[str, str] = field(default_factory=dict)
     collectors: tuple[PublicKey, ...] = ()
 
 
@@ -104,23 +108,29 @@ def _failed(detail: str) -> Finding:
 
 
 def _identity(matter: Matter) -> Finding:
-    claims = matter.evidence.claims
-    known = matter.expectations.known_key
-    if known and not hmac.compare_digest(known.lower(), claims.spki_sha256):
+    claims, expectations = matter.evidence.claims, matter.expectations
+    who = claims.describe()
+    known = expectations.known_keys.get(expectations.target, "")
+    if known and not hmac.compare_digest(known, claims.spki_sha256):
         return _failed(
-            f"this target had the key spki-sha256:{known} before, now {claims.describe()} answers "
+            f"{expectations.target} had the key spki-sha256:{known} before, now {who} answers "
             f"with spki-sha256:{claims.spki_sha256}"
         )
-    for expected in (matter.expectations.identities, matter.policy.identity.expected):
+    elsewhere = [
+        target
+        for target, key in expectations.known_keys.items()
+        if key == claims.spki_sha256 and target != expectations.target
+    ]
+    if elsewhere:
+        return _failed(f"{who} is known at {elsewhere[0]}: one device cannot be at two addresses")
+    for expected in (expectations.identities, matter.policy.identity.expected):
         if expected:
             found = IdentityIs(expected).judge(matter.case)
             if not found.passed:
                 return found
-    if matter.expectations.identities or matter.policy.identity.expected or known:
-        return _passed(f"{claims.describe()} is expected")
-    return Finding(
-        Outcome.UNPINNED, f"{claims.describe()} answered; nothing says which device was expected"
-    )
+    if expectations.identities or matter.policy.identity.expected or known:
+        return _passed(f"{who} is expected")
+    return Finding(Outcome.UNPINNED, f"{who} answered; nothing says which device was expected")
 
 
 def _nonce(matter: Matter) -> Finding:

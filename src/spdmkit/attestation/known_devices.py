@@ -1,83 +1,97 @@
-"""Which key each target had before: a file like known_hosts, so that a swapped device is noticed.
+"""Which key answered at which address before: a file like OpenSSH's known_hosts.
 
-A genuine, healthy device that answers in another's place passes every check of cryptography; only
-knowing whom one expects at an address tells the two apart. One line a device:
+One line a target, `#` begins a comment:
 
-    tcp://192.0.2.7:4194 spki-sha256:5f0c... Widget in rack 12
+    tcp://10.0.0.7:4194 spki-sha256:46db7f5c... ACME:NIC:0001
+
+Without it, or an identity that is expected, another genuine and healthy device behind the same
+address would pass (relay): the step `identity` is then `unpinned`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from spdmkit.attestation.files import read_bounded, write_atomic
-from spdmkit.errors import AuthenticationError, ConfigurationError
+from spdmkit.errors import ConfigurationError
+from spdmkit.identity import safe_text
 
 __all__ = ["KnownDevices"]
 
-MAX_SIZE = 16 << 20
-_LINE = re.compile(r"(?P<target>\S+)\s+spki-sha256:(?P<key>[0-9a-f]{64})(?:\s+(?P<note>.*))?")
+_MAX_SIZE: Final = 16 << 20
+_LINE: Final = re.compile(r"(\S+)\s+spki-sha256:([0-9a-fA-F]{64})(?:\s+(.*))?")
 
 
-@dataclass(slots=True)
 class KnownDevices:
-    """Targets and the keys of the devices behind them.
+    """Targets and the keys that answered there.
 
     Attributes:
-        keys: target -> SHA-256 of the device's SubjectPublicKeyInfo, lower-case hexadecimal.
+        keys: target -> SHA-256 of the public key, lower-case hex.
+        names: target -> what the device was called; for people only.
     """
 
-    path: Path
-    keys: dict[str, str] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.keys: dict[str, str] = {}
+        self.names: dict[str, str] = {}
 
     @classmethod
-    def load(cls, path: Path) -> KnownDevices:
-        """Read the file; one that is not there yet is empty.
+    def load(cls, path: str | Path) -> KnownDevices:
+        """Read a file; one that does not exist yet is empty.
 
         Raises:
-            ConfigurationError: a line is not in this form, or a target stands there twice.
+            ConfigurationError: it cannot be read, or a line is malformed ("file:line:").
         """
-        known = cls(path)
-        if not path.exists():
+        known = cls()
+        if not Path(path).exists():
             return known
-        for number, line in enumerate(read_bounded(path, MAX_SIZE).decode("utf-8").splitlines(), 1):
-            if not line.strip() or line.startswith("#"):
+        try:
+            text = read_bounded(path, _MAX_SIZE).decode("utf-8")
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{path}: not UTF-8") from None
+        for number, line in enumerate(text.splitlines(), 1):
+            content = line.partition("#")[0].strip()
+            if not content:
                 continue
-            found = _LINE.fullmatch(line.strip())
+            found = _LINE.fullmatch(content)
             if found is None:
-                raise ConfigurationError(f"{path}:{number}: not TARGET spki-sha256:HEX [NOTE]")
-            if found["target"] in known.keys:
-                raise ConfigurationError(f"{path}:{number}: {found['target']} stands there twice")
-            known.keys[found["target"]] = found["key"]
-            known.notes[found["target"]] = found["note"] or ""
+                raise ConfigurationError(
+                    f"{path}:{number}: not a known device",
+                    hint="write: TARGET spki-sha256:64 hex digits, and a name if you like",
+                )
+            target, key, name = found[1], found[2].lower(), found[3] or ""
+            if known.keys.get(target, key) != key:
+                raise ConfigurationError(f"{path}:{number}: {target} has another key above")
+            known.keys[target] = key
+            known.names[target] = name
         return known
 
-    def check_alone(self, target: str, key: str) -> None:
-        """One device is behind one target.
+    def remember(self, target: str, key: str, name: str = "") -> None:
+        """Note which key answered at a target, in place of an earlier one.
+
+        Args:
+            target: the address, without white space.
+            key: SHA-256 of the public key, hexadecimal.
+            name: what to call the device.
 
         Raises:
-            AuthenticationError: step "identity": this key is known from another target.
+            ConfigurationError: the target cannot stand in the file.
         """
-        elsewhere = [each for each, known in self.keys.items() if known == key and each != target]
-        if elsewhere:
-            raise AuthenticationError(
-                "identity",
-                f"the device that answers is the one known as {elsewhere[0]}",
-                hint="somebody relays to another device, or the device moved: then change the file",
-            )
+        shown = safe_text(name).replace("#", "").strip()
+        if _LINE.fullmatch(f"{target} spki-sha256:{key}") is None or "#" in target:
+            raise ConfigurationError(f"{safe_text(target)!r} cannot be a known device")
+        self.keys[target] = key.lower()
+        self.names[target] = shown
 
-    def remember(self, target: str, key: str) -> None:
-        """Add a target, and store the file in one step.
+    def save(self, path: str | Path) -> None:
+        """Write the file, all or nothing.
 
         Raises:
-            ConfigurationError: the file cannot be written.
+            ConfigurationError: it cannot be written.
         """
-        self.keys[target] = key
         lines = [
-            f"{each} spki-sha256:{known} {self.notes.get(each, '')}".rstrip()
-            for each, known in self.keys.items()
+            f"{target} spki-sha256:{key} {self.names.get(target, '')}".rstrip()
+            for target, key in sorted(self.keys.items())
         ]
-        write_atomic(self.path, ("\n".join(lines) + "\n").encode())
+        write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
