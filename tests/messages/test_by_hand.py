@@ -5,6 +5,7 @@ Round trips cannot tell a field at the wrong offset; these can.
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -787,3 +788,26 @@ def test_tree_looks_into_embedded_messages() -> None:
     assert (inner.offset, inner.length) == (4, 4)
     # What is no message is shown as bytes.
     assert len(message_tree(bytes.fromhex("126a0100 ffff"), context(V12)).children) == 5
+
+
+def test_context_of_an_answer_is_a_whole_copy() -> None:
+    """All that was negotiated comes along; only the request and the side are new."""
+    request = GetMeasurements()
+    numbers: dict[str, Any] = {field.name: n for n, field in enumerate(fields(Context), start=1)}
+    original = Context(**numbers)
+    copy = original.answering(request, requester_side=True)
+    assert copy == replace(original, request=request, requester_side=True)
+    assert original.request == numbers["request"]
+
+
+def test_side_that_answers() -> None:
+    ctx = context(V13, multi_key_conn_req=True)
+    assert (ctx.answer_signature_size, ctx.multi_key_conn) == (8, False)
+    ctx.requester_side = True
+    assert (ctx.answer_signature_size, ctx.multi_key_conn) == (6, True)
+
+
+def test_prefix_needs_what_it_counts() -> None:
+    """What stands before a field cannot be told when it holds a length of what is after."""
+    with pytest.raises(EncodeError):
+        Measurements(nonce=N32).encode_before("measurement_record", context(V12))

@@ -192,7 +192,7 @@ def test_largest_length_is_refused(cls: type[Struct], version: int) -> None:
     check()
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.data(),
     st.sampled_from(VERSIONS),

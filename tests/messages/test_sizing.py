@@ -16,6 +16,7 @@ from spdmkit.messages import (
     V14,
     AlgorithmStructure,
     AlgType,
+    Capabilities,
     ChunkSend,
     Context,
     Csr,
@@ -30,6 +31,7 @@ from spdmkit.messages import (
     PskExchange,
     SendEvent,
     SetCertificate,
+    SupportedAlgorithmsBlock,
     VendorDefinedRequest,
     Version,
 )
@@ -45,6 +47,14 @@ CASES: list[tuple[Message, int]] = [
     (GetCapabilities(), V10),
     (GetCapabilities(), V11),
     (GetCapabilities(), V12),
+    (Capabilities(), V12),
+    (
+        Capabilities(
+            supported_algorithms_included=True,
+            supported_algorithms=SupportedAlgorithmsBlock(algorithm_structures=[TABLE]),
+        ),
+        V14,
+    ),
     (NegotiateAlgorithms(algorithm_structures=[TABLE, TABLE]), V12),
     (VendorDefinedRequest(standard_id=3, vendor_id=b"xy", payload=b"abc"), V12),
     (VendorDefinedRequest(payload=b"abc", large=True), V14),

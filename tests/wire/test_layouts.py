@@ -228,6 +228,19 @@ def test_refused(data: bytes, field: str) -> None:
         assert not field or caught.value.field == field
 
 
+def test_only_a_minimum() -> None:
+    @structure(clause="1")
+    class Positive(Struct):
+        number: int = u8(minimum=2, default=2)
+
+    assert Positive.decode(b"\xff", Env()).number == 255
+    for read in (Positive.decode, Positive.tree):
+        with pytest.raises(DecodeError, match="Number"):
+            read(b"\1", Env())
+    with pytest.raises(EncodeError, match="1 is not between 2 and 255"):
+        Positive(number=1).encode(Env())
+
+
 def test_left_over() -> None:
     assert Pair.parse(b"\1\2\3rest", Env()) == (Pair(first=1, second=0x302), 3)
     with pytest.raises(DecodeError, match="4 bytes are left over"):

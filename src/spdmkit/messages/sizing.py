@@ -130,10 +130,10 @@ class _Sizer:
                 continue
             if isinstance(element, kinds.Uint) and element.role.role is Role.TOTAL_LENGTH:
                 return self.integer(position, element.size) + element.uncounted
-            position += self.element(element, values, position - start, position)
+            position += self.element(element, values, position)
         return position - start
 
-    def element(self, element: kinds.Element, values: _Values, inside: int, position: int) -> int:
+    def element(self, element: kinds.Element, values: _Values, position: int) -> int:
         """The size of one element; what it holds, if it is an integer, goes to `values`."""
         if isinstance(element, (kinds.Uint, kinds.Word)):
             self.read(element, values, position)
@@ -141,8 +141,6 @@ class _Sizer:
             return element.size
         if isinstance(element, kinds.Counted):
             return values[element.length]
-        if isinstance(element, kinds.Align):
-            return -inside % element.to
         if isinstance(element, kinds.Nested):
             return self.measure(element.struct.layout, position)
         if isinstance(element, kinds.Items):
@@ -162,21 +160,16 @@ class _Sizer:
     def items(self, element: kinds.Items, values: _Values, position: int) -> int:
         if element.length:
             return values[element.length]
-        if element.popcount:
-            count = values[element.popcount].bit_count()
-        elif element.count:
-            count = values[element.count]
-        else:
+        if not element.count or isinstance(element.item, kinds.Sized):
             raise _UnknownError(Unsized.NEVER)
+        count = values[element.count]
         if isinstance(element.item, kinds.Uint):
             return count * element.item.size
-        if not isinstance(element.item, type):  # a negotiated size
-            raise _UnknownError(Unsized.NEVER)
         size = 0
         for _ in range(count):
             if position + size >= len(self.data):
                 raise _UnknownError(Unsized.MORE)
-            size += self.measure(element.item.layout, position + size)  # type: ignore[attr-defined]  # every Struct has one
+            size += self.measure(element.item.layout, position + size)
         return size
 
     def integer(self, position: int, size: int) -> int:

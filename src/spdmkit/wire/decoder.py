@@ -7,7 +7,9 @@ a new object. It is an order of magnitude faster than walking the declaration ea
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from struct import Struct as Packed
 from typing import Any
 
@@ -284,15 +286,13 @@ def _targets(element: Element) -> tuple[str, ...]:
 
 def _shortage(message: str, run: Sequence[Element]) -> Callable[[int, int], DecodeError]:
     """Tells which element of a run the bytes do not reach."""
+    sizes = [fixed_size(element) or 0 for element in run]
+    ends = list(accumulate(sizes))
 
     def short(position: int, end: int) -> DecodeError:
-        for element in run:
-            size = fixed_size(element) or 0
-            if size > end - position:
-                break
-            position += size
-        return DecodeError(
-            message, element.name, position, f"{size} bytes, but {end - position} are left"
-        )
+        first = bisect_right(ends, end - position)
+        begin = position + ends[first] - sizes[first]
+        reason = f"{sizes[first]} bytes, but {end - begin} are left"
+        return DecodeError(message, run[first].name, begin, reason)
 
     return short

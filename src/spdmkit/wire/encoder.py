@@ -98,13 +98,10 @@ class _Writer:
 
     def roles(self) -> None:
         items = {part.attribute for part in self.elements if isinstance(part, kinds.Items)}
-        present = {part.attribute for part in valued(self.elements)}
         for part in valued(self.elements):
             role, target = part.role.role, part.role.target
             value = None
-            if role in (Role.LENGTH_OF, Role.COUNT_OF) and target not in present:
-                value = "0"
-            elif role is Role.LENGTH_OF:
+            if role is Role.LENGTH_OF:
                 value = f"len({'e' if target in items else 'f'}_{target})"
             elif role is Role.COUNT_OF:
                 value = f"len(f_{target})"
@@ -154,16 +151,18 @@ class _Writer:
     def static(self, element: Element) -> tuple[str, list[str]]:
         """Format and arguments for an element of fixed size, after its checks."""
         name = f"f_{element.attribute}"
-        role = element.role.role
-        if isinstance(element, kinds.Reserved):
-            return f"{element.size}x", []
         if isinstance(element, kinds.Fixed):
             self.check(f"len({name}) != {element.size}")
             return f"{element.size}s", [name]
         if isinstance(element, kinds.Word):
             return self.word(element)
-        if not isinstance(element, kinds.Uint):
-            raise TypeError(element)
+        if isinstance(element, kinds.Uint):
+            return self.uint(element)
+        return f"{fixed_size(element)}x", []
+
+    def uint(self, element: kinds.Uint) -> tuple[str, list[str]]:
+        """Format and arguments for an integer, after its checks."""
+        name, role = f"f_{element.attribute}", element.role.role
         if role in (Role.VERSION, Role.CODE):
             largest = element.maximum or self.version
             return "B", [str(max(element.minimum, min(self.version, largest)))]
