@@ -58,15 +58,17 @@ def test_service_request() -> None:
 
 
 def test_service_of_somebody_else() -> None:
-    for content in (
-        ServiceRequest(registry=3, vendor_id=b"\xde\x10", vendor_service=b"anything"),
-        ServiceRequest(registry=1, vendor_service=b"anything"),
-    ):
-        data = content.encode(CTX)
-        assert data.endswith(b"anything")
-        assert ServiceRequest.decode(data, CTX) == content
-    with pytest.raises(EncodeError, match="ServiceID"):
-        ServiceRequest(registry=1, service_id=3).encode(CTX)
+    """Table 14: others number their own services and may use the last five bytes."""
+    content = ServiceRequest(
+        registry=3, vendor_id=b"\xde\x10", service_id=9, service_param=1, vendor_parameters=b"12345"
+    )
+    data = content.encode(CTX)
+    assert data == bytes.fromhex("00 00 03 02 de10 09 00 01 3132333435")
+    assert ServiceRequest.decode(data, CTX) == content
+    body = ServiceRequest(registry=1, service_id=2, vendor_parameters=b"12345")
+    assert body.encode(CTX) == bytes.fromhex("00 00 01 00 02 00 00 3132333435")
+    with pytest.raises(EncodeError, match="VendorParameters"):
+        ServiceRequest(service_id=3, vendor_parameters=b"12345").encode(CTX)
 
 
 @pytest.mark.parametrize("struct", [SetReference, SetPolicy])

@@ -57,7 +57,7 @@ DSP_VERSION = 0x1000
 
 
 class SubId(enum.IntEnum):
-    """SubRequestID and SubResponseID (DSP0287 tables 7 and 9)."""
+    """SubRequestID and SubResponseID (DSP0287 tables 6, 8 and 9)."""
 
     GET_SERVICE_REQUEST = 0x00
     VERIFICATION_RESULTS = 0x02
@@ -121,7 +121,7 @@ class VerificationResult(enum.IntEnum):
     PASSED = 8
 
 
-@structure(clause="DSP0287 7.2")
+@structure(clause="DSP0287 7.1")
 class GetServiceRequest(Struct):
     """GET_SERVICE_REQUEST: which services there are, and how the last request went.
 
@@ -149,15 +149,16 @@ class GetServiceRequest(Struct):
 DMTF_SERVICE = AllOf((Equals("registry", Registry.DMTF), Not(Present("vendor_id"))))
 
 
-@structure(clause="DSP0287 7.3")
+@structure(clause="DSP0287 7.1")
 class ServiceRequest(Struct):
     """SERVICE_REQUEST: the service a Responder wants.
 
     Attributes:
         session_method: the session it wants for it.
         slot_id: slot suggested for KEY_EXCHANGE, 0xF for a provisioned key.
-        service_id: DMTF's service; only when `registry` and `vendor_id` name nobody else.
-        vendor_service: the service of somebody else.
+        registry: with `vendor_id`: whose services `service_id` numbers.
+        service_id: the service, for DMTF's own a `ServiceId`.
+        vendor_parameters: what bodies other than DMTF made of the last five bytes.
     """
 
     _session_option = word("SessionOption")
@@ -166,21 +167,21 @@ class ServiceRequest(Struct):
     _reserved = reserved(1)
     registry: int = u8("ID", display=Registry)
     vendor_id: bytes = prefixed(1, length_name="VendorIDLen")
-    service_id: int = u8(when=DMTF_SERVICE, display=ServiceId)
-    _reserved2 = reserved(1, when=DMTF_SERVICE)
-    service_param: int = u8(when=DMTF_SERVICE, display=Format.HEX)
+    service_id: int = u8(display=ServiceId)
+    _reserved2 = reserved(1)
+    service_param: int = u8(display=Format.HEX)
     _reserved3 = reserved(5, when=DMTF_SERVICE)
-    vendor_service: bytes = rest(when=Not(DMTF_SERVICE))
+    vendor_parameters: bytes = rest(when=Not(DMTF_SERVICE))
 
 
-@structure(clause="DSP0287 7.4")
+@structure(clause="DSP0287 7.2")
 class VerificationResults(Struct):
     """VERIFICATION_RESULTS: four bits for each measurement index; see `unpack_results`."""
 
     results: bytes = fixed(128)
 
 
-@structure(clause="DSP0287 7.5")
+@structure(clause="DSP0287 7.3")
 class SetReference(Struct):
     """SET_REFERENCE: reference values, as general opaque data."""
 
@@ -189,7 +190,7 @@ class SetReference(Struct):
     reference: bytes = counted("_length", inner=Embedded(GeneralOpaqueData))
 
 
-@structure(clause="DSP0287 7.6")
+@structure(clause="DSP0287 7.4")
 class SetPolicy(Struct):
     """SET_POLICY: a verification policy, as general opaque data."""
 
@@ -208,7 +209,7 @@ CONTENTS: dict[int, type[Struct]] = {
 """What is inside, by id; the acknowledgements hold nothing."""
 
 
-@structure(clause="DSP0287 7.1")
+@structure(clause="DSP0287 7")
 class ServicePayload(Struct):
     """The payload of every service message (DSP0287 tables 6 and 8).
 
@@ -217,18 +218,22 @@ class ServicePayload(Struct):
         sub_id: SubRequestID or SubResponseID.
     """
 
-    dsp_number: int = u16("DSPNumber", default=DSP_NUMBER, minimum=DSP_NUMBER, maximum=DSP_NUMBER)
+    dsp_number: int = u16(
+        "TCP_DSPNumber", default=DSP_NUMBER, minimum=DSP_NUMBER, maximum=DSP_NUMBER
+    )
     dsp_version: int = u16(
-        "DSPVersion",
+        "TCP_DSPVersion",
         default=DSP_VERSION,
         minimum=DSP_VERSION,
         maximum=DSP_VERSION | 0xFFF,
         display=Format.VERSION,
     )
-    sub_id: int = u8("SubRequestID", display=SubId)
-    _length = length_of("sub_payload", 2, "SubPayloadLen")
+    sub_id: int = u8("TCP_SubRequestID", display=SubId)
+    _length = length_of("sub_payload", 2, "TCP_ReqPayloadLen")
     _reserved = reserved(1)
-    sub_payload: bytes = counted("_length", inner=Alternatives("sub_id", CONTENTS))
+    sub_payload: bytes = counted(
+        "_length", "TCP_ReqPayload", inner=Alternatives("sub_id", CONTENTS)
+    )
 
     @classmethod
     def of(cls, sub_id: int, content: Struct | None, ctx: Context) -> ServicePayload:
@@ -245,9 +250,13 @@ class ServicePayload(Struct):
         if struct is not None:
             return struct.decode(self.sub_payload, ctx)
         if self.sub_id not in SubId.__members__.values():
-            raise DecodeError("ServicePayload", "SubRequestID", 4, f"{self.sub_id:#04x} is unknown")
+            raise DecodeError(
+                "ServicePayload", "TCP_SubRequestID", 4, f"{self.sub_id:#04x} is unknown"
+            )
         if self.sub_payload:
-            raise DecodeError("ServicePayload", "SubPayload", 8, "an acknowledgement holds nothing")
+            raise DecodeError(
+                "ServicePayload", "TCP_ReqPayload", 8, "an acknowledgement holds nothing"
+            )
         return None
 
 
