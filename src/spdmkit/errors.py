@@ -145,4 +145,4 @@ class TransportError(SpdmError):
 
 
 class DeadlineExceeded(TransportError):
-    """Nothing came in time. The connection is closed, because a late answer must meet no request."""
+    """Nothing came in time. The connection closes: a late answer must meet no other request."""

@@ -241,7 +241,7 @@ class Pair:
                 busy = True
                 try:
                     outcome: Any = job.call()
-                except Exception as error:  # noqa: BLE001 - handed on as the contract says
+                except Exception as error:
                     outcome = error
                 endpoint.complete(job.token, outcome, self.clock.now)
             for frame in endpoint.outgoing():

@@ -1,4 +1,4 @@
-"""Requester and responder of our own, in every version: negotiation, chain, challenge, measurements."""
+"""Our requester and responder, in every version: negotiation, chain, challenge, measurements."""
 
 from __future__ import annotations
 

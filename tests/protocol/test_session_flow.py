@@ -24,7 +24,7 @@ from spdmkit.protocol.requester.sessions import (
 )
 from spdmkit.protocol.session import MutualAuth
 
-from .support import EVERYTHING, PSK, PSK_HINT, MemoryDevice, Pair, chain
+from .support import EVERYTHING, PSK, PSK_HINT, Pair, chain
 from .test_attestation_flow import verified
 
 CLEAR = RequesterFlags.HANDSHAKE_IN_THE_CLEAR_CAP

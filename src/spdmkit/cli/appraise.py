@@ -50,7 +50,9 @@ def command(
         verified = verify_evidence(found, trust)
     except (EvidenceError, AuthenticationError, DecodeError) as error:
         return finish(judging.refused(error), judging, as_json=as_json, verbose=verbose)
-    result = judging.appraise(verified, nonces=frozenset(map(_nonce, nonces)))
+    result = judging.appraise(
+        verified, nonces=frozenset(map(_nonce, nonces)), bare=measurements is not None
+    )
     return finish(result, judging, as_json=as_json, verbose=verbose)
 
 

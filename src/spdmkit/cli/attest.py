@@ -118,8 +118,7 @@ def _collect(
     factory = requester_factory(settings, credentials=credentials)
     with connect(uri, factory, tap=_tap(options["capture"])) as connection:
         link = Link(connection.endpoint.connection)
-        collected = connection.run(collect(link, trust, wanted))
-    return collected
+        return connection.run(collect(link, trust, wanted))
 
 
 def _tap(path: Path | None) -> Any:

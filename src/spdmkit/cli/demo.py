@@ -29,8 +29,10 @@ def command(as_json: bool, verbose: bool) -> int:
         click.echo("making a device and its root of trust ...", err=True)
         initialise(folder)
         server = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "spdmkit", "device", "serve", str(folder)]
-            + ["--listen", "tcp://127.0.0.1:0"],
+            [
+                *(sys.executable, "-m", "spdmkit", "device", "serve", str(folder)),
+                *("--listen", "tcp://127.0.0.1:0"),
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
+from spdmkit.messages.context import V10
 
 if TYPE_CHECKING:
     from spdmkit.attestation.outcome import AttestationResult
@@ -123,8 +124,17 @@ class Judging:
         nonces: frozenset[bytes] = frozenset(),
         target: str = "",
         known_keys: Mapping[str, str] | None = None,
+        bare: bool = False,
     ) -> AttestationResult:
-        """The verdict."""
+        """The verdict.
+
+        Args:
+            evidence: verified.
+            nonces: ours, when they are known.
+            target: the address it came from.
+            known_keys: target -> key that answered there before.
+            bare: a pair of messages without its negotiation, as some devices' tools store it.
+        """
         from spdmkit.attestation.appraiser import Expectations, appraise
         from spdmkit.attestation.policy import DEFAULT_POLICY
         from spdmkit.attestation.policy_file import load_policy
@@ -149,6 +159,10 @@ class Judging:
             known_keys=known_keys or {},
         )
         policy = load_policy(self.policy) if self.policy is not None else DEFAULT_POLICY
+        if bare and self.policy is None:
+            # Whoever hands over a bare pair of messages knows that no negotiation comes with it.
+            rule = replace(policy.protocol, minimum_version=V10, accept_uncovered_negotiation=True)
+            policy = replace(policy, protocol=rule)
         return appraise(evidence, expectations, policy=policy, references=references)
 
     def refused(

@@ -196,7 +196,7 @@ class FolderDevice:
         allowed = any(fnmatch.fnmatchcase(who, pattern) for pattern in trust.may_provision)
         if not peer.authenticated or not allowed:
             raise ProtocolViolation(
-                f"{who if peer.authenticated else 'an unauthenticated requester'} may not provision",
+                f"{who if peer.authenticated else 'a nameless requester'} may not provision",
                 error_code=ErrorCode.SESSION_REQUIRED
                 if peer.session_id is None
                 else ErrorCode.OPERATION_FAILED,

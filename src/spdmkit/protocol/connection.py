@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from spdmkit.errors import ProtocolViolation
-from spdmkit.messages import V10, V11, V12, V13, V14, Context, RequesterFlags, ResponderFlags
+from spdmkit.messages import V10, V12, V14, Context, RequesterFlags, ResponderFlags
 from spdmkit.protocol.algorithms import Selection
 from spdmkit.protocol.credentials import Credentials
 from spdmkit.protocol.deadlines import Timing

@@ -123,7 +123,7 @@ class Ticket(Generic[T]):
         When its request is on the wire the connection closes with it: the late answer must never
         meet the next request.
         """
-        self._endpoint._cancel(self)  # noqa: SLF001  # the two are one mechanism in two classes
+        self._endpoint._cancel(self)  # the two are one mechanism in two classes
 
     def _finish(self, result: T | None, error: BaseException | None) -> None:
         if self.done:
@@ -156,7 +156,7 @@ class RequesterEndpoint:
         """Queue an exchange; it starts at once when nothing is under way."""
         ticket: Ticket[T] = Ticket(self, exchange)
         if self._lost is not None:
-            ticket._finish(None, self._lost)  # noqa: SLF001  # see Ticket.cancel
+            ticket._finish(None, self._lost)  # see Ticket.cancel
             return ticket
         self._queue.append(ticket)
         self._advance()
@@ -180,7 +180,7 @@ class RequesterEndpoint:
         if self._current is not None:
             self._resume(Closed(error))
         while self._queue:
-            self._queue.popleft()._finish(None, error)  # noqa: SLF001  # see Ticket.cancel
+            self._queue.popleft()._finish(None, error)  # see Ticket.cancel
         self.connection.reset(f"connection lost: {error}")
 
     def on_time(self, now: float) -> None:
@@ -222,7 +222,7 @@ class RequesterEndpoint:
     def _advance(self) -> None:
         while self._current is None and self._queue:
             self._current = self._queue.popleft()
-            self._step(self._current, lambda exchange: next(exchange))
+            self._step(self._current, next)
 
     def _resume(self, event: Event) -> None:
         ticket = self._current
@@ -272,7 +272,7 @@ class RequesterEndpoint:
         # The next exchange must not start on a connection whose answer may still come.
         if isinstance(error, DeadlineExceeded):
             self._fail(error)
-        ticket._finish(result, error)  # noqa: SLF001  # see Ticket.cancel
+        ticket._finish(result, error)  # see Ticket.cancel
 
     def _fail(self, error: TransportError) -> None:
         self.close_wanted = True
@@ -284,12 +284,12 @@ class RequesterEndpoint:
         cancelled = TransportError("the exchange was cancelled")
         if ticket is not self._current:
             self._queue.remove(ticket)
-            ticket._finish(None, cancelled)  # noqa: SLF001  # see Ticket.cancel
+            ticket._finish(None, cancelled)  # see Ticket.cancel
             return
         waited_for_answer = isinstance(self._waiting, Send)
         self._waiting = None
         self._current = None
-        ticket._finish(None, cancelled)  # noqa: SLF001  # see Ticket.cancel
+        ticket._finish(None, cancelled)  # see Ticket.cancel
         if waited_for_answer:
             self._fail(TransportError("a request was cancelled after it was sent"))
         else:

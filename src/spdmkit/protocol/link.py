@@ -1,4 +1,4 @@
-"""The way a requester's exchanges reach the peer: `Link.ask` sends one request and returns its answer.
+"""How a requester's exchanges reach the peer: `Link.ask` sends a request, returns its answer.
 
 Whatever every request needs sits here once, so that exchanges read like the specification: whether
 the request is legal now, the wrapping into a session's records, chunks for messages too large for
@@ -361,7 +361,7 @@ class Link:
             raise ProtocolViolation(
                 f"{code.name} of {len(message)} bytes exceeds the peer's MaxSPDMmsgSize"
             )
-        return (yield from self._send_chunks(code, message, limit))
+        return (yield from self._send_chunks(message, limit))
 
     def _roundtrip(self, code: RequestCode, message: bytes) -> Exchange[bytes]:
         """One frame there, one frame back."""
@@ -408,7 +408,7 @@ class Link:
         return answer
 
     def _clear_answer(self, body: bytes) -> SpdmError:
-        """A message in the clear never answers a request in a session; an ERROR explains why not."""
+        """A message in the clear never answers a request in a session; an ERROR says why not."""
         if len(body) >= 4 and body[1] == ResponseCode.ERROR:
             error = self._error(body)
             return PeerError(
@@ -425,7 +425,7 @@ class Link:
 
     # -- chunks (DSP0274 10.24) -----------------------------------------------------------------
 
-    def _send_chunks(self, code: RequestCode, message: bytes, limit: int) -> Exchange[bytes]:
+    def _send_chunks(self, message: bytes, limit: int) -> Exchange[bytes]:
         connection = self.connection
         handle = connection.next_handle()
         sequence = offset = 0

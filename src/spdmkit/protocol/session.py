@@ -18,8 +18,6 @@ from spdmkit.protocol.states import Refusal, SessionPhase, in_session
 from spdmkit.protocol.transcript import Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from spdmkit.messages import RequestCode
     from spdmkit.protocol.connection import Connection
     from spdmkit.protocol.proofs import ProvenKey

@@ -190,7 +190,7 @@ class Call:
 
     @contextlib.contextmanager
     def ending_session_on_failure(self, session: Session) -> Iterator[None]:
-        """Whatever goes wrong in a finisher ends its session, with DecryptError or its own ERROR."""
+        """Whatever goes wrong in a finisher ends its session, with the ERROR that names it."""
         try:
             yield
         except SpdmError as error:

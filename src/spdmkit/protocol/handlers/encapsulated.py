@@ -19,4 +19,4 @@ ENCAPSULATED: dict[int, Entry] = {
     R.KEY_UPDATE: Entry(m.KeyUpdate, sessions.key_update, requester=Q.KEY_UPD_CAP),
     R.END_SESSION: Entry(m.EndSession, sessions.end_session),
 }
-"""Request code -> how the requester answers it; `Entry.requester` is what it must have announced."""
+"""Request code -> how the requester answers; `Entry.requester` is what it must announce for it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spdmkit.errors import ProtocolViolation
 from spdmkit.messages import ErrorCode, VendorDefinedRequest, VendorDefinedResponse
-from spdmkit.protocol.handlers.call import Call, Outcome, Steps, slow
+from spdmkit.protocol.handlers.call import Call, Steps, slow
 from spdmkit.protocol.responder.device import VendorMessage
 
 __all__ = ["vendor_defined"]

@@ -1,4 +1,4 @@
-"""CHALLENGE as a requester: does the peer hold the key of this slot? (DSP0274 10.10)"""
+"""CHALLENGE as a requester: does the peer hold the key of this slot (DSP0274 10.10)?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING
 
 from spdmkit.crypto import signing
-from spdmkit.crypto.signing import SigningContext
 from spdmkit.errors import AuthenticationError, ProtocolViolation
 from spdmkit.messages import Challenge, ChallengeAuth, MeasurementSummaryHashType
 from spdmkit.protocol.actions import perform

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING
 
@@ -188,7 +189,7 @@ def _check(answer: Answer[Measurements], request: GetMeasurements) -> None:
     if operation == MeasurementOperation.TOTAL_NUMBER:
         wrong = bool(indices)
     elif operation == MeasurementOperation.ALL:
-        wrong = any(late <= early for early, late in zip(indices, indices[1:], strict=False))
+        wrong = any(late <= early for early, late in itertools.pairwise(indices))
     else:
         wrong = indices != [operation]
     if wrong:

@@ -115,7 +115,8 @@ def key_exchange(
         key: the verified chain of that slot, or the provisioned key for slot 0xFF.
         slot_id: 0 to 7, or 0xFF.
         summary: which measurements to have summed up.
-        termination_policy, event_all_policy: SessionPolicy (1.2, 1.3).
+        termination_policy: SessionPolicy bit 0 (1.2).
+        event_all_policy: SessionPolicy bit 1 (1.3).
 
     Raises:
         AuthenticationError: the signature or a MAC does not hold.

@@ -1,0 +1,1 @@
+"""The responder: its end of a connection, chunks, its own encapsulated requests."""

@@ -172,7 +172,7 @@ class Device(Protocol):
         """A DER PKCS#10 request (GET_CSR)."""
         ...
 
-    def set_certificate(self, request: SetCertificateRequest) -> None | Awaitable[None]:
+    def set_certificate(self, request: SetCertificateRequest) -> Awaitable[None] | None:
         """Store or erase a chain durably before returning (SET_CERTIFICATE)."""
         ...
 

@@ -102,7 +102,7 @@ Starter: TypeAlias = Callable[[EncapsulatedLink], Exchange[int | None]]
 
 
 class Flow:
-    """The responder's requests of one connection or session: those that wait, and the one that runs.
+    """The responder's requests of a connection or session: those that wait, the one that runs.
 
     Attributes:
         running: the exchange under way, or None.

@@ -1,0 +1,1 @@
+"""Captures, key logs, and conversations read from them."""

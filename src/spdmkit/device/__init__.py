@@ -1,0 +1,1 @@
+"""A software device kept in a folder: its keys, slots, measurements and configuration."""

@@ -1,0 +1,1 @@
+"""Requests answered: one handler each, for the responder and for encapsulated requests."""
