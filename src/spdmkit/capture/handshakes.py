@@ -275,9 +275,10 @@ class Handshakes:
         name = "ResponderVerifyData" if party is Party.RESPONDER else "RequesterVerifyData"
         verdict, reason = Verdict.UNVERIFIABLE, "not all that it covers is in the capture"
         if transcript is not None:
-            verdict, reason = session.confirm(
-                party, transcript.digest(), told, self._evidence.secrets
-            )
+            if self._verify or not session.settled:
+                verdict, reason = session.confirm(
+                    party, transcript.digest(), told, self._evidence.secrets
+                )
             transcript.append(told)
         if self._verify:
             event.checks.append(Check(CheckKind.MAC, name, verdict, reason))

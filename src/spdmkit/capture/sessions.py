@@ -225,6 +225,11 @@ class SessionFollower:
         secrets = schedule.start_handshake(root, th1, psk=self.psk)
         return _Candidate(secrets, schedule, label, root)
 
+    @property
+    def settled(self) -> bool:
+        """Which secrets are this session's is known, or that there are none."""
+        return self._candidate is not None or self._loose is None
+
     def confirm(
         self, party: Party, digest: bytes, verify_data: bytes, secrets: Secrets
     ) -> tuple[Verdict, str]:
@@ -369,39 +374,45 @@ class SessionFollower:
         stream = self._request if party is Party.REQUESTER else self._response
         if stream is None:
             return None, ""
-        start = stream.sequence
+        expected = stream.sequence
+        start, ahead = expected, _LOOK_AHEAD
         size = head - 6
         if size:
             # The low bytes are on the wire: the next number that ends in them.
             told = int.from_bytes(record[4 : 4 + size], "little")
             start += told - start & (1 << 8 * size) - 1
+            ahead = 1
         plaintext = self._under(stream, start, record, head, end)
         if plaintext is not None:
-            gap = start - stream.sequence
             stream.sequence = start + 1
-            return plaintext, f"{gap} records before it are not in the capture" if gap else ""
-        if self.established:
-            updated = self._updated(party, stream)
-            plaintext = self._under(updated, 0, record, head, end)
+            return plaintext, _gap(start - expected)
+        updated = self._updated(party, stream) if self.established else None
+        first = told if size else 0
+        for gap in range(ahead):
+            if updated is not None:
+                plaintext = self._under(updated, first + gap, record, head, end)
+                if plaintext is not None:
+                    updated.sequence = first + gap + 1
+                    self._switch(party, updated)
+                    return plaintext, _gap(first + gap)
+            plaintext = (
+                self._under(stream, start + gap + 1, record, head, end) if not size else None
+            )
             if plaintext is not None:
-                updated.sequence = 1
-                if party is Party.REQUESTER:
-                    self._request = updated
-                else:
-                    self._response = updated
-                if self._derived is not None:
-                    side = "request" if party is Party.REQUESTER else "response"
-                    self._derived(f"{side}_data_secret_update", updated.secret.reveal())
-                self._tell_keys(updated)
-                return plaintext, ""
-        if size:
-            return None, ""
-        for gap in range(1, _LOOK_AHEAD):
-            plaintext = self._under(stream, start + gap, record, head, end)
-            if plaintext is not None:
-                stream.sequence = start + gap + 1
-                return plaintext, f"{gap} records before it are not in the capture"
+                stream.sequence = start + gap + 2
+                return plaintext, _gap(gap + 1)
         return None, ""
+
+    def _switch(self, party: Party, updated: _Stream) -> None:
+        """One direction goes on under new keys."""
+        if party is Party.REQUESTER:
+            self._request = updated
+        else:
+            self._response = updated
+        if self._derived is not None:
+            side = "request" if party is Party.REQUESTER else "response"
+            self._derived(f"{side}_data_secret_update", updated.secret.reveal())
+        self._tell_keys(updated)
 
     def _under(
         self, stream: _Stream, sequence: int, record: bytes, head: int, end: int
@@ -444,6 +455,10 @@ def _profile(transport: str, record: bytes) -> RecordProfile:
     if fits and profile.sequence_size not in fits and transport != "doe":
         return records.MCTP if profile.sequence_size == 0 else records.NONE
     return profile
+
+
+def _gap(records_missing: int) -> str:
+    return f"{records_missing} records before it are not in the capture" if records_missing else ""
 
 
 def _length_at(record: bytes, at: int) -> int:
