@@ -108,6 +108,7 @@ class BlockingConnection:
         line = self._dial(remembered)
         self._line = line
         self._open_wire = True
+        self._deaf = False
         info = ConnectionInfo(
             name=f"{uri.scheme}-{next(_names)}",
             scheme=uri.scheme,
@@ -161,6 +162,7 @@ class BlockingConnection:
             SpdmError: what the exchange raised, or why the connection failed.
         """
         endpoint = cast("RequesterEndpoint", self.endpoint)
+        self._drain()
         ticket = endpoint.submit(exchange)
         try:
             self._drive(lambda: ticket.done)
@@ -278,6 +280,7 @@ class BlockingConnection:
         self._drop_wire()
         self._line = self._dial(guess)
         self._open_wire = True
+        self._deaf = False
         self._conduit.reopen(self._line.framing, time.monotonic())
 
     def _learn(self, shown: Dialect) -> None:
@@ -337,6 +340,12 @@ class BlockingConnection:
                     return
                 conduit.on_time(now)
 
+    def _drain(self) -> None:
+        """Take what came since the last exchange: it answers nothing, and must not answer this."""
+        conduit = self._conduit
+        while self._open_wire and not conduit.closing and (data := self._read(0.0)):
+            conduit.received(data, time.monotonic())
+
     def _settle(self) -> None:
         """Send and work until neither is left."""
         conduit = self._conduit
@@ -375,7 +384,7 @@ class BlockingConnection:
 
     def _send(self, data: bytes) -> None:
         """Send all of it, in one write when the kernel takes it."""
-        if not self._open_wire:
+        if not self._open_wire or self._deaf:
             return
         if self._tap is not None:
             self._tap.sent(data)
@@ -392,11 +401,13 @@ class BlockingConnection:
                 return
             rest = memoryview(rest)[sent:]
             if not _writable(self._line.wire.fileno(), WRITE_TIMEOUT):
+                self._deaf = True
                 self._conduit.abandon(DeadlineExceeded("the peer takes nothing of what we send"))
                 return
 
     def _broken(self, error: OSError) -> None:
         """Sending failed; the peer may have said why before it closed."""
+        self._deaf = True
         try:
             data = self._line.wire.recv(READ_SIZE)
         except OSError:

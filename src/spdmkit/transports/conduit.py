@@ -96,6 +96,8 @@ class Conduit:
         closing: send what is to be sent, then close.
         error: why it is closing; None when it ends in good order.
         goodbye: how the peer ended the conversation, when it did so in good order.
+        guess_failed: nothing answered our first request in the dialect we guessed: only silence,
+            a close, or 0xC0. Other error frames are verdicts, and nonsense is nonsense.
         redial: connect again and `reopen`, in this dialect: the guess was wrong.
         frames: whole frames received.
         working: jobs that the driver has started and not completed; the driver counts.
@@ -129,6 +131,7 @@ class Conduit:
         self.closing = False
         self.error: SpdmError | None = None
         self.goodbye: Goodbye | None = None
+        self.guess_failed = False
         self.redial: Dialect | None = None
         self.frames = 0
         self.working = 0
@@ -174,7 +177,7 @@ class Conduit:
                 self._write(event.data)
             elif isinstance(event, BindingError):
                 self._write(event.reply)
-                self._failed(event.error)
+                self._failed(event.error, doubtful=_is_too_large(event.error))
             elif isinstance(event, RoleInquiry):
                 self._make_endpoint(Role.REQUESTER)
             elif isinstance(event, Goodbye):
@@ -191,9 +194,10 @@ class Conduit:
         if self.closing:
             return
         if error is None:
-            self._failed(self.framing.closed())
+            self._failed(self.framing.closed(), doubtful=True)
         else:
-            self._failed(TransportError(f"the connection broke: {error.strerror or error}"))
+            broken = TransportError(f"the connection broke: {error.strerror or error}")
+            self._failed(broken, doubtful=True)
 
     def on_time(self, now: float) -> None:
         """A deadline is due, and a read has just found nothing."""
@@ -203,9 +207,11 @@ class Conduit:
         deadline = endpoint.next_deadline()
         if deadline is None or now < self._extended(deadline):
             return
-        if self._guess_may_be_wrong and self._may_redial and self._asked is not None:
-            self._redial()
-            return
+        if self._unanswered_guess:
+            self.guess_failed = True
+            if self._may_redial:
+                self.redial = self.guess.other
+                return
         endpoint.on_time(now)
         self._collect(now)
 
@@ -227,6 +233,7 @@ class Conduit:
         """
         self.framing = framing
         self.redial = None
+        self.guess_failed = False
         self._may_redial = False
         self.frames = 0
         self._output = []
@@ -271,11 +278,6 @@ class Conduit:
         return connection.selection is not None and all(
             session.established for session in connection.sessions.values()
         )
-
-    @property
-    def guess_failed(self) -> bool:
-        """The peer never answered in the dialect we guessed, and nothing else explains it."""
-        return self._asked is not None and self._guess_may_be_wrong and self.closing
 
     @property
     def guess(self) -> Dialect:
@@ -377,33 +379,30 @@ class Conduit:
         return self.framing.role is Role.RESPONDER or self.framing.ready
 
     @property
-    def _guess_may_be_wrong(self) -> bool:
-        """Only silence, close and 0xC0 say so; other error frames are verdicts."""
+    def _unanswered_guess(self) -> bool:
+        """Our first request is out in a guessed dialect, and the peer has not shown its own."""
         guessing = self.framing.role is Role.REQUESTER and self.framing.name == "tcp"
-        return guessing and self.framing.dialect is None and not _is_verdict(self.error)
+        return guessing and self._asked is not None and self.framing.dialect is None
 
     def _extended(self, deadline: float) -> float:
         return self._renewed if deadline == self._stale else deadline
 
-    def _failed(self, error: SpdmError) -> None:
-        """The connection failed; with a guess left, that may be all it was."""
-        self.error = error
-        wrong_guess = self._guess_may_be_wrong and self._asked is not None
-        if wrong_guess and self._may_redial:
-            self.error = None
-            self._redial()
-            return
-        if wrong_guess and self._stale is not None:
-            error = TransportError(f"{error} (in both dialects)", hint=error.hint)
+    def _failed(self, error: SpdmError, *, doubtful: bool) -> None:
+        """The connection failed; where that is doubtful, a wrong guess may be all it was."""
+        if doubtful and self._unanswered_guess:
+            self.guess_failed = True
+            if self._may_redial:
+                self.redial = self.guess.other
+                return
+            if self._stale is not None:
+                error = TransportError(f"{error} (in both dialects)", hint=error.hint)
         self._close(error)
-
-    def _redial(self) -> None:
-        self.redial = self.guess.other
 
     def _close(self, error: SpdmError | None) -> None:
         if self.closing:
             return
         self.closing = True
+        self.redial = None
         self.error = error
         if self.endpoint is None:
             return
@@ -416,5 +415,5 @@ class Conduit:
         self.endpoint.connection_lost(lost)
 
 
-def _is_verdict(error: SpdmError | None) -> bool:
-    return isinstance(error, PeerError) and error.frame and error.code != MessageType.TOO_LARGE
+def _is_too_large(error: SpdmError) -> bool:
+    return isinstance(error, PeerError) and error.frame and error.code == MessageType.TOO_LARGE

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self, TypeAlias, cast
+from typing import Self, TypeAlias
 
 from spdmkit.errors import ConfigurationError, SpdmError, TransportError
 from spdmkit.transports.aio import AsyncConnection, Patience
@@ -45,6 +45,10 @@ __all__ = ["Handler", "Happening", "Limits", "Listener", "ListenerEvent", "liste
 
 BACKLOG = 4096
 """Connections that the kernel may hold for us; it cuts this to its own limit."""
+BURST = 64
+"""Connections accepted at once before those that stand get their turn."""
+ACCEPT_PAUSE = 0.5
+"""Seconds without accepting when the system has no room for more."""
 SPARE_DESCRIPTORS = 64
 """File descriptors left for everything that is not a connection."""
 QUIET = 0.25
@@ -155,7 +159,8 @@ class Listener:
         self._half_open: dict[AsyncConnection, None] = {}
         self._by_address: Counter[str] = Counter()
         self._tasks: dict[AsyncConnection, asyncio.Task[None]] = {}
-        self._servers: list[asyncio.AbstractServer] = []
+        self._sockets: list[socket.socket] = []
+        self._arriving: set[asyncio.Task[None]] = set()
         self._acceptor: Acceptor | None = None
         self._stop = asyncio.Event()
         self._closing = False
@@ -179,12 +184,17 @@ class Listener:
         """Stop listening, finish what is in flight within `grace` seconds, close the rest."""
         self._closing = True
         self._stop.set()
-        for server in self._servers:
-            server.close()
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets:
+            loop.remove_reader(sock.fileno())
+            sock.close()
+        self._sockets.clear()
         if self._acceptor is not None:
-            asyncio.get_running_loop().remove_reader(self._acceptor.fileno())
+            loop.remove_reader(self._acceptor.fileno())
             self._acceptor.close()
             self._acceptor = None
+        if self._arriving:
+            await asyncio.wait(self._arriving)
         deadline = time.monotonic() + grace
         while self._connections and time.monotonic() < deadline:
             for connection in self.connections:
@@ -233,8 +243,10 @@ class Listener:
         sockets = await loop.run_in_executor(None, _bind, self.uri.host)
         self.uri = self.uri.with_port(sockets[0].getsockname()[1])
         for sock in sockets:
-            server = await loop.create_server(self._accept, sock=sock, backlog=BACKLOG)
-            self._servers.append(server)
+            sock.setblocking(False)
+            sock.listen(BACKLOG)
+            self._sockets.append(sock)
+            self._watch(sock)
 
     def _framing(self, guess: Dialect | None) -> Framing:
         return framing_for(
@@ -243,9 +255,54 @@ class Listener:
 
     # -- accepting ------------------------------------------------------------------------------
 
-    def _accept(self) -> asyncio.BaseProtocol:
-        """What asyncio calls for a connection that stands; its address comes a moment later."""
-        return _Doorman(self)
+    def _accept(self, listening: socket.socket) -> None:
+        """The kernel has connections for us."""
+        for _ in range(BURST):
+            try:
+                sock, address = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:
+                continue
+            except OSError as error:
+                self._pause_accepting(listening, error)
+                return
+            self._welcome(sock, address)
+
+    def _pause_accepting(self, listening: socket.socket, error: OSError) -> None:
+        """Out of descriptors or memory: free some, and leave the rest to the kernel for now."""
+        self._report(Happening.FAILED, "", error=error)
+        self._evict()
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening.fileno())
+        loop.call_later(ACCEPT_PAUSE, self._watch, listening)
+
+    def _watch(self, listening: socket.socket) -> None:
+        if listening.fileno() >= 0:
+            loop = asyncio.get_running_loop()
+            loop.add_reader(listening.fileno(), self._accept, listening)
+
+    def _welcome(self, sock: socket.socket, address: object) -> None:
+        try:
+            sock.setblocking(False)
+            local = address_text(sock.getsockname())
+            connection = self._admit(address_text(address), local)
+        except Exception as error:  # noqa: BLE001  # one bad peer must not stop the listener
+            self._report(Happening.FAILED, address_text(address), error=error)
+            connection = None
+        if connection is None:
+            sock.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._attach(connection, sock))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+
+    async def _attach(self, connection: AsyncConnection, sock: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(connection.wire, sock=sock)
+        except OSError as error:
+            sock.close()
+            connection.abort(TransportError(f"the connection broke: {error.strerror or error}"))
 
     def _accept_lines(self) -> None:
         """A transport of its own has something to accept."""
@@ -420,30 +477,6 @@ class Listener:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "a listener's event sink failed", "exception": fault}
             )
-
-
-class _Doorman(asyncio.BufferedProtocol):
-    """Stands in until the peer's address is known, then hands the transport over or closes it."""
-
-    __slots__ = ("_listener",)
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast("asyncio.Transport", transport)
-        peer = address_text(transport.get_extra_info("peername") or "")
-        local = address_text(transport.get_extra_info("sockname") or "")
-        connection = self._listener._admit(peer, local)
-        if connection is None:
-            transport.abort()
-            return
-        wire = connection.wire()
-        transport.set_protocol(wire)
-        wire.connection_made(transport)
-
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return bytearray(max(sizehint, 1))
 
 
 def _host_of(peer: str) -> str:

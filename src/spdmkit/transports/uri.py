@@ -248,15 +248,15 @@ def _ipv6(literal: str) -> str:
 def _name(name: str) -> str:
     if not name:
         return ""
-    if _NUMERIC.match(name):
-        try:
-            return str(ipaddress.IPv4Address(name))
-        except ValueError:
-            raise _UriError(f"{name!r} is no IPv4 address") from None
     try:
         ascii_name = name.encode("idna").decode("ascii")
     except UnicodeError:
         raise _UriError(f"{name!r} is no host name") from None
+    if _NUMERIC.match(ascii_name):
+        try:
+            return str(ipaddress.IPv4Address(ascii_name))
+        except ValueError:
+            raise _UriError(f"{name!r} is no IPv4 address") from None
     if not _HOST_NAME.match(ascii_name):
         raise _UriError(f"{name!r} is no host name")
     return ascii_name
