@@ -158,7 +158,7 @@ class TestExpectation:
             "device-serial:0001",
             f"spki-sha256:{SPKI}",
             f"spki-sha256:{SPKI.upper()}",
-            f"cert-sha256:{DEVICE.certificate_sha256.hex()}",
+            pytest.param(f"cert-sha256:{DEVICE.certificate_sha256.hex()}", id="cert-sha256"),
         ],
     )
     def test_matches(self, text: str) -> None:
