@@ -61,6 +61,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "appraise": ("appraise", "Judge recorded evidence, offline."),
     "probe": ("probe", "Show what a device supports: versions, algorithms, slots."),
     "device": ("device", "Make and serve a software device."),
+    "bench": ("bench", "Measure what things cost beside the cryptography in them."),
 }
 
 spdm = LazyGroup(
