@@ -59,6 +59,7 @@ __all__ = ["Conversation"]
 
 _REQUEST = 0x80
 _DOE_WORD = 4
+_MAX_UNKNOWN = 1024
 _ANY_VERSION = frozenset((RequestCode.GET_VERSION, Version.code, Error.code))
 """Messages whose version byte need not be the negotiated one."""
 _CARRIERS = frozenset((RequestCode.CHUNK_SEND, RequestCode.CHUNK_GET, RequestCode.RESPOND_IF_READY))
@@ -104,6 +105,7 @@ class Conversation:
         self._large_request = ChunkAssembler()
         self._large_response = ChunkAssembler()
         self._after_vca = False
+        self._unknown: set[int] = set()
         self._answers: dict[type[Message], Callable[[Request, Any, ConversationEvent], None]] = {
             Version: self._version,
             Capabilities: self._capabilities,
@@ -195,7 +197,11 @@ class Conversation:
         event.session_id = int.from_bytes(body[:4], "little")
         session = self.handshakes.sessions.get(event.session_id)
         if session is None:
-            event.notes.append("the beginning of this session is not in the capture")
+            if event.session_id not in self._unknown:
+                self._unknown.add(event.session_id)
+                event.notes.append("the beginning of this session is not in the capture")
+                if len(self._unknown) > _MAX_UNKNOWN:
+                    self._unknown.clear()
             self._passed(event)
             return event
         parties: tuple[Party, ...] = (party,)
@@ -206,7 +212,8 @@ class Conversation:
         except SpdmError as error:
             if session.readable:
                 event.error = str(error)
-            else:
+            elif not session.reported:
+                session.reported = True
                 event.notes.append(f"not decrypted: {session.problem or error}")
             self._passed(event)
             return event
@@ -300,6 +307,7 @@ class Conversation:
             message, consumed = parse_message(raw, context)
         except DecodeError as error:
             event.error = str(error)
+            event.error_offset = error.offset
             event.name = _name_of(raw)
             if self.negotiation.problem:
                 event.notes.append(self.negotiation.problem)

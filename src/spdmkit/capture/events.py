@@ -118,6 +118,7 @@ class ConversationEvent:
         context: what its layout depended on, for the field tree.
         session_id: the session it is in; None outside of sessions.
         error: where and why decoding broke; empty when it did not.
+        error_offset: at which byte of `raw` it broke; None when that does not apply.
         checks: what was checked about it.
         notes: what else is to be said.
         inside: messages it brings: encapsulated ones, and one that its last chunk completes.
@@ -143,6 +144,7 @@ class ConversationEvent:
     answers: int = 0
     elapsed_ns: int | None = None
     describe: Callable[[ConversationEvent], str] | None = None
+    error_offset: int | None = None
 
     @property
     def summary(self) -> str:
@@ -196,11 +198,12 @@ class ConversationEvent:
                 found["elapsed"] = self.elapsed_ns / 1e9
         more = {
             "error": self.error,
+            "error_offset": self.error_offset,
             "checks": [check.to_json() for check in self.checks],
             "notes": self.notes,
             "inside": [event.to_json(fields=fields) for event in self.inside],
         }
-        found |= {key: value for key, value in more.items() if value}
+        found |= {key: value for key, value in more.items() if value or value == 0}
         if fields:
             tree = self.tree()
             if tree is not None:

@@ -126,6 +126,7 @@ class SessionFollower:
         clear_handshake: its handshake messages travel outside of it.
         established: the handshake is over.
         problem: why its records cannot be decrypted; empty when they can.
+        reported: that was said.
         encapsulated_digests: ED, the first encapsulated DIGESTS response when multi-key.
         encapsulated_seen: an encapsulated response was seen in its handshake.
     """
@@ -149,6 +150,7 @@ class SessionFollower:
         self.clear_handshake = negotiation.context.handshake_in_the_clear and not psk
         self.established = False
         self.problem = ""
+        self.reported = False
         self.encapsulated_digests = b""
         self.encapsulated_seen = False
         self._channel = channel

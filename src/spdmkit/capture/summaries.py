@@ -149,6 +149,8 @@ def _slot(slot: int) -> str:
 
 def _slots(mask: int) -> str:
     slots = [str(slot) for slot in range(8) if mask >> slot & 1]
+    if len(slots) == 1:
+        return f"slot {slots[0]}"
     return f"slots {', '.join(slots)}" if slots else "no slot"
 
 
@@ -160,7 +162,7 @@ def _bytes(data: bytes, longest: int = 8) -> str:
 def _flags(kind: type[enum.IntFlag], value: int) -> str:
     """The names of flags, without those of whole two-bit fields."""
     names = [
-        name.removesuffix("_CAP")
+        name.replace("_CAP", "")
         for name, flag in kind.__members__.items()
         if flag & value == flag and not name.endswith("_MASK") and not flag & flag - 1
     ]
