@@ -314,7 +314,7 @@ class _Walk:
 _Check = Callable[[_Walk], "str | Step"]
 
 
-class _Refused(Exception):  # noqa: N818 - not an error of its own: `_step` turns it into ChainError
+class _Refused(Exception):
     """A check that failed: why, and what to try."""
 
     def __init__(self, reason: str, hint: str = "") -> None:
