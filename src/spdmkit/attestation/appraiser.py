@@ -83,8 +83,16 @@ def appraise(
         time=expectations.time,
     )
     blocks = {block.index: block for block in evidence.blocks}
+    modes = {index: found for index, block in blocks.items() if (found := block.modes) is not None}
     matter = Matter(
-        evidence, expectations, policy, tuple(references), tuple(rejected), resolution, blocks
+        evidence,
+        expectations,
+        policy,
+        tuple(references),
+        tuple(rejected),
+        resolution,
+        blocks,
+        modes,
     )
     return _Appraisal(matter).run()
 
@@ -226,7 +234,7 @@ class _Appraisal:
         """Kinds that a policy can judge without a reference value."""
         if component is not None and component.minimum_svn is not None:
             return SvnAtLeast(block.index, component.minimum_svn).judge(self.matter.case)
-        return check_device_mode(self.matter) if block.modes is not None else None
+        return check_device_mode(self.matter) if block.index in self.matter.modes else None
 
     def _unlisted(self, block: Block) -> tuple[MeasurementOutcome, str]:
         stale = self.resolution.stale.get(block.index)
@@ -246,7 +254,7 @@ class _Appraisal:
         evidence, negotiated = verified.evidence, verified.negotiated
         verdict, reasons = self._verdict()
         results = self.matter.results
-        modes = [block.modes for block in self.matter.blocks.values() if block.modes is not None]
+        modes = list(self.matter.modes.values())
         return AttestationResult(
             verdict,
             tuple(reasons),

@@ -43,6 +43,8 @@ DEVICE_MODE_INDEX: Final = 0xFE
 _RAW_ONLY: Final = frozenset({MeasurementKind.DEVICE_MODE, MeasurementKind.INFORMATIONAL})
 _DIGEST_ONLY: Final = frozenset({MeasurementKind.HASH_EXTEND})
 _DMTF: Final = 0x01
+_OPERATIONAL: Final = sum(flag.value for flag in OperationalMode)
+_DEBUG: Final = sum(flag.value for flag in DebugMode)
 _CONTEXT: Final = Context(version=V12)  # the layouts used here are the same in every version
 
 
@@ -180,10 +182,10 @@ class Block:
             return None
         mode = DeviceMode.decode(self.value, _CONTEXT)
         return ModeStates(
-            OperationalMode(mode.operational_mode_state & _all(OperationalMode)),
-            OperationalMode(mode.operational_mode_capabilities & _all(OperationalMode)),
-            DebugMode(mode.device_mode_state & _all(DebugMode)),
-            DebugMode(mode.device_mode_capabilities & _all(DebugMode)),
+            OperationalMode(mode.operational_mode_state & _OPERATIONAL),
+            OperationalMode(mode.operational_mode_capabilities & _OPERATIONAL),
+            DebugMode(mode.device_mode_state & _DEBUG),
+            DebugMode(mode.device_mode_capabilities & _DEBUG),
         )
 
     @property
@@ -219,10 +221,6 @@ def version_text(value: bytes) -> str:
     except UnicodeDecodeError:
         return "0x" + value.hex()
     return text if text.isprintable() else "0x" + value.hex()
-
-
-def _all(kind: type[OperationalMode] | type[DebugMode]) -> int:
-    return sum(flag.value for flag in kind)
 
 
 def _anything(_value: bytes) -> None:

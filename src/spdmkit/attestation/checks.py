@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from spdmkit.attestation.blocks import Block, flag_names
+from spdmkit.attestation.blocks import Block, ModeStates, flag_names
 from spdmkit.attestation.conversation import Statement, Summary
 from spdmkit.attestation.dates import describe_time
 from spdmkit.attestation.evidence import ExchangeKind
@@ -76,6 +76,7 @@ class Matter:
         rejected: reference values that were to be used and may not be.
         resolution: which of the references are for this device.
         blocks: its measurement blocks by index.
+        modes: what its device mode blocks say, by index.
         results: how they compare, by index; filled before the checks run.
     """
 
@@ -86,6 +87,7 @@ class Matter:
     rejected: tuple[RejectedReference, ...]
     resolution: Resolution
     blocks: dict[int, Block]
+    modes: dict[int, ModeStates]
     results: dict[int, MeasurementResult] = field(default_factory=dict)
 
     @property
@@ -237,6 +239,8 @@ def _log(matter: Matter) -> Finding:
         if extended:
             return Finding(Outcome.NOT_CHECKED, f"no log at hand for index {', '.join(extended)}")
         return Finding(Outcome.SKIPPED, "no log, and nothing it would lead to")
+    if matter.measured is None:
+        return Finding(Outcome.NOT_COVERED, "no measurement that is vouched for leads to the log")
     found = check_log(data, blocks, matter.evidence.negotiated.selection.measurement_hash)
     if found.fault:
         return _failed(found.fault)
@@ -354,7 +358,7 @@ def _components(matter: Matter) -> Finding:
 def check_device_mode(matter: Matter) -> Finding:
     """Whether the device mode block says what the policy accepts."""
     rule = matter.policy.device_mode
-    modes = [block.modes for block in matter.blocks.values() if block.modes is not None]
+    modes = list(matter.modes.values())
     if not modes:
         if rule.demand:
             return _failed("the policy demands a device mode, and none is reported")

@@ -6,6 +6,7 @@ verified the signature over the same bytes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
@@ -273,7 +274,7 @@ def read_statement(
         AuthenticationError: step "decode": the answer is to another request, slot or context.
     """
     statement = _READERS[exchange.kind](exchange.messages, negotiated, slot, key_digest)
-    return replace(statement, in_session=exchange.in_session)
+    return replace(statement, in_session=True) if exchange.in_session else statement
 
 
 def _check_answer(response: Message, request: Message, slot: int, signed: bool) -> None:
@@ -289,7 +290,7 @@ def _check_answer(response: Message, request: Message, slot: int, signed: bool) 
 def _challenge(
     messages: Sequence[bytes], negotiated: Negotiated, slot: int, _key_digest: bytes
 ) -> Statement:
-    ctx = replace(negotiated.context)
+    ctx = copy.copy(negotiated.context)
     request = _decode(Challenge, messages[-2], ctx)
     if request.slot_id != slot:
         raise AuthenticationError("decode", f"CHALLENGE asks slot {request.slot_id}, not {slot}")
@@ -348,7 +349,7 @@ class _Record:
 def _measurements(
     messages: Sequence[bytes], negotiated: Negotiated, slot: int, _key_digest: bytes
 ) -> Statement:
-    ctx = replace(negotiated.context)
+    ctx = copy.copy(negotiated.context)
     if len(messages) % 2:
         raise DecodeError("evidence", "exchanges", 0, "a request without its response")
     record = _Record()
@@ -387,7 +388,7 @@ def _measurements(
 def _key_exchange(
     messages: Sequence[bytes], negotiated: Negotiated, slot: int, key_digest: bytes
 ) -> Statement:
-    ctx = replace(negotiated.context)
+    ctx = copy.copy(negotiated.context)
     digests = list(messages[:-2])
     if len(digests) > 1:
         raise DecodeError("evidence", "exchanges", 0, "more before KEY_EXCHANGE than DIGESTS")

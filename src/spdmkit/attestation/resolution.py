@@ -149,7 +149,9 @@ def _choose(
 ) -> list[Reference]:
     """The best of each part."""
     return [
-        max(group, key=lambda each: _fit(each, blocks, facts, measurement_hash))
+        group[0]
+        if len(group) == 1
+        else max(group, key=lambda each: _fit(each, blocks, facts, measurement_hash))
         for group in _parts(references)
     ]
 

@@ -127,8 +127,11 @@ class DeviceTrust:
 
     def chain_policy(self, version: int, model: CertificateModel) -> ChainPolicy:
         """The rules for a chain of an SPDM version and certificate model, with our demands."""
+        rules = ChainPolicy.for_version(version, model)
+        if not (self.demand_revocation or self.demand_hardware_identity):
+            return rules
         return replace(
-            ChainPolicy.for_version(version, model),
+            rules,
             demand_revocation=self.demand_revocation,
             demand_hardware_identity=self.demand_hardware_identity,
         )
@@ -313,9 +316,10 @@ class _Verification:
     def _run(self) -> VerifiedEvidence:
         if not self.evidence.exchanges:
             raise DecodeError("evidence", "exchanges", 0, "holds nothing that a device signed")
-        certificates, key, negotiated = self._begin()
+        certificates, negotiated = self._begin()
         algorithm = negotiated.selection.base_hash
-        digest = algorithm.digest(certificates.raw if certificates else key.spki())
+        signed_for = certificates.raw if certificates is not None else self._provisioned().spki
+        digest = algorithm.digest(signed_for)
         statements = [
             read_statement(exchange, negotiated, self.evidence.slot, digest)
             for exchange in self.evidence.exchanges
@@ -323,6 +327,7 @@ class _Verification:
         count = sum(len(exchange.messages) for exchange in self.evidence.exchanges)
         self._passed("decode", f"{count + len(self.evidence.vca)} messages")
         chain = self._chain(certificates, negotiated)
+        key = chain.public_key if chain is not None else self._provisioned().public_key
         self._chain_hash(statements, digest)
         negotiated = self._signatures(statements, negotiated, key, chain)
         self._coverage(statements, negotiated)
@@ -339,21 +344,19 @@ class _Verification:
 
     # --- who -----------------------------------------------------------------------------------
 
-    def _begin(self) -> tuple[CertificateChain | None, PublicKey, Negotiated]:
-        """The chain and key that are said to have signed, and what was negotiated.
+    def _begin(self) -> tuple[CertificateChain | None, Negotiated]:
+        """The chain that is said to have signed, and what was negotiated.
 
-        The step "chain" decides whether the key is a device's.
+        The step "chain" decides whether it is a device's.
         """
         if self.evidence.slot == PROVISIONED_KEY:
-            key = self._provisioned().public_key
-            return None, key, self._negotiation(key)
+            return None, self._negotiation(self._provisioned().public_key)
         if self.evidence.vca:
             negotiated = read_negotiation(self.evidence)
             live = self.live.key if self.live is not None else None
             if isinstance(live, VerifiedChain) and live.chain.raw == self.evidence.chain:
-                return live.chain, live.public_key, negotiated
-            certificates = self._certificates(negotiated.selection.base_hash)
-            return certificates, PublicKey.from_spki(certificates.leaf.spki), negotiated
+                return live.chain, negotiated
+            return self._certificates(negotiated.selection.base_hash), negotiated
         # Without VCA nothing says which hash RootHash was made with: the one that fits.
         problem: DecodeError | None = None
         for algorithm in BASE_HASH:
@@ -363,7 +366,7 @@ class _Verification:
             except DecodeError as error:
                 problem = problem or error
                 continue
-            return certificates, key, self._negotiation(key)
+            return certificates, self._negotiation(key)
         raise problem or DecodeError("evidence", "chain", 0, "cannot be read")
 
     def _certificates(self, algorithm: HashAlgorithm) -> CertificateChain:
@@ -647,6 +650,8 @@ def _verify(statement: Statement, negotiated: Negotiated, key: PublicKey, step: 
         except (AuthenticationError, UnsupportedAlgorithm) as error:
             problem = problem or error
             continue
+        if negotiated.covered:
+            return negotiated
         selection = replace(negotiated.selection, base_hash=hash_algorithm, signature=algorithm)
         return replace(negotiated, selection=selection)
     reason = problem.reason if isinstance(problem, AuthenticationError) else str(problem)

@@ -45,7 +45,6 @@ __all__ = [
     "manifests_from_corim",
     "open_signed",
     "signature_validity",
-    "signer_name",
 ]
 
 _WHAT: Final = "CoRIM"
@@ -103,20 +102,6 @@ def signature_validity(signed: Sign1) -> Period:
         decoded = _mapping(claims, "CWT claims")
         periods.append((_time(decoded.get(5)), _time(decoded.get(4))))
     return _narrowest(periods)
-
-
-def signer_name(signed: Sign1) -> str:
-    """What the signer calls itself in the protected header; to show, not to trust."""
-    claims = signed.protected.get(terms.CWT_CLAIMS)
-    if isinstance(claims, Mapping) and isinstance(claims.get(1), str):
-        return str(claims[1])
-    meta = signed.protected.get(terms.CORIM_META)
-    if isinstance(meta, bytes):
-        decoded = cbor.decode(meta, what=_WHAT, limit=1 << 16)
-        signer = decoded.get(0) if isinstance(decoded, Mapping) else None
-        if isinstance(signer, Mapping) and isinstance(signer.get(0), str):
-            return str(signer[0])
-    return ""
 
 
 def manifests_from_corim(data: bytes, *, validity: Period = (None, None)) -> tuple[Manifest, ...]:
