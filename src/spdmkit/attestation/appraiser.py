@@ -74,18 +74,20 @@ def appraise(
     Raises:
         ConfigurationError: reference values name a vendor profile that nobody here knows.
     """
+    found_blocks, claims = evidence.blocks, evidence.claims
     resolution = resolve(
         references,
-        evidence.blocks,
-        evidence.claims,
+        found_blocks,
+        claims,
         opaque=evidence.opaque,
         measurement_hash=evidence.negotiated.selection.measurement_hash,
         time=expectations.time,
     )
-    blocks = {block.index: block for block in evidence.blocks}
+    blocks = {block.index: block for block in found_blocks}
     modes = {index: found for index, block in blocks.items() if (found := block.modes) is not None}
     matter = Matter(
         evidence,
+        claims,
         expectations,
         policy,
         tuple(references),
@@ -179,7 +181,7 @@ class _Appraisal:
             detail,
             name or (source.entry.name if source else ""),
             source.reference.manifest.title if source else "",
-            describe_allowed(source.entry) if source else (),
+            describe_allowed(source.entry) if source and result is not M.MATCH else (),
             digest=block is not None and not block.raw,
             required=required,
         )

@@ -7,7 +7,7 @@ measurement, not a bad message: the others are still appraised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,12 +50,10 @@ _CONTEXT: Final = Context(version=V12)  # the layouts used here are the same in 
 
 def kind_label(kind: int) -> str:
     """What reports and files call a kind of measurement: "mutable-firmware"."""
-    try:
-        return MeasurementKind(kind).name.lower().replace("_", "-")
-    except ValueError:
-        return f"reserved-0x{kind:02x}"
+    return _LABELS.get(kind) or f"reserved-0x{kind:02x}"
 
 
+_LABELS: Final = {int(kind): kind.name.lower().replace("_", "-") for kind in MeasurementKind}
 _BY_LABEL: Final = {kind_label(kind): kind for kind in MeasurementKind}
 
 
@@ -73,9 +71,16 @@ def kind_from_label(label: str) -> MeasurementKind:
     return found
 
 
-def flag_names(flags: Iterable[OperationalMode | DebugMode]) -> list[str]:
+def flag_names(flags: OperationalMode | DebugMode) -> list[str]:
     """Names of the flags that are set, for reports: "non-invasive-active"."""
-    return [str(flag.name).lower().replace("_", "-") for flag in flags]
+    value = int(flags)
+    return [name for bit, name in _FLAG_NAMES[type(flags)] if value & bit]
+
+
+_FLAG_NAMES: Final = {
+    kind: [(flag.value, str(flag.name).lower().replace("_", "-")) for flag in kind]
+    for kind in (OperationalMode, DebugMode)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,22 +159,20 @@ class Block:
             return self.broken
         if not 1 <= self.index <= 0xFE:
             return f"index {self.index} is no measurement's"
-        try:
-            kind = MeasurementKind(self.kind)
-        except ValueError:
+        if self.kind not in _LABELS:
             return f"kind 0x{self.kind:02x} is reserved"
         if not self.raw:
-            return self._digest_fault(kind, digest_size)
-        if kind in _DIGEST_ONLY:
+            return self._digest_fault(digest_size)
+        if self.kind in _DIGEST_ONLY:
             return f"{self.label} cannot be a raw bit stream"
         try:
-            _READERS.get(kind, _anything)(self.value)
+            _READERS.get(self.kind, _anything)(self.value)
         except DecodeError as error:
             return str(error)
         return ""
 
-    def _digest_fault(self, kind: MeasurementKind, digest_size: int) -> str:
-        if kind in _RAW_ONLY:
+    def _digest_fault(self, digest_size: int) -> str:
+        if self.kind in _RAW_ONLY:
             return f"{self.label} has to be a raw bit stream"
         if digest_size and len(self.value) != digest_size:
             return f"digest of {len(self.value)} bytes, the measurement hash has {digest_size}"
@@ -239,7 +242,7 @@ def _structured_manifest(value: bytes) -> None:
     StructuredManifest.decode(value, _CONTEXT)
 
 
-_READERS: Final = {
+_READERS: Final[dict[int, Callable[[bytes], None]]] = {
     MeasurementKind.DEVICE_MODE: _device_mode,
     MeasurementKind.MUTABLE_FIRMWARE_SVN: _security_version,
     MeasurementKind.STRUCTURED_MANIFEST: _structured_manifest,

@@ -90,8 +90,11 @@ def encode(item: object) -> bytes:
 
 def thaw(item: Any) -> Any:
     """A decoded item with plain dicts and lists; cbor2 freezes what stands inside a tag."""
-    if isinstance(item, Mapping):
-        return {key: thaw(value) for key, value in item.items()}
+    kind = type(item)
+    if kind is bytes or kind is str or kind is int:
+        return item
     if isinstance(item, list | tuple):
         return [thaw(value) for value in item]
+    if isinstance(item, Mapping):
+        return {key: thaw(value) for key, value in item.items()}
     return item

@@ -7,6 +7,7 @@ steps mean together.
 from __future__ import annotations
 
 import hmac
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +20,7 @@ from spdmkit.attestation.measurement_log import check_log
 from spdmkit.attestation.outcome import MeasurementOutcome, MeasurementResult
 from spdmkit.attestation.policy import Policy
 from spdmkit.attestation.reference.loader import Reference
+from spdmkit.attestation.reference.model import DeviceClaims
 from spdmkit.attestation.reference.store import RejectedReference
 from spdmkit.attestation.resolution import Resolution
 from spdmkit.attestation.rules import (
@@ -70,6 +72,7 @@ class Matter:
 
     Attributes:
         evidence: verified evidence.
+        claims: who the device is, as reference values are chosen by.
         expectations: what is known about this device and this evidence.
         policy: what is demanded.
         references: reference values, their signatures verified.
@@ -81,6 +84,7 @@ class Matter:
     """
 
     evidence: VerifiedEvidence
+    claims: DeviceClaims
     expectations: Expectations
     policy: Policy
     references: tuple[Reference, ...]
@@ -110,7 +114,7 @@ def _failed(detail: str) -> Finding:
 
 
 def _identity(matter: Matter) -> Finding:
-    claims, expectations = matter.evidence.claims, matter.expectations
+    claims, expectations = matter.claims, matter.expectations
     who = claims.describe()
     known = expectations.known_keys.get(expectations.target, "")
     if known and not hmac.compare_digest(known, claims.spki_sha256):
@@ -206,7 +210,7 @@ def _summary(matter: Matter) -> Finding:
 def _compare_summary(matter: Matter, measured: Statement, summary: Summary) -> Finding:
     """The hash over whole blocks in ascending order (DSP0274 10.10)."""
     algorithm = matter.evidence.negotiated.selection.base_hash
-    blocks = matter.evidence.blocks
+    blocks = matter.blocks.values()
     if measured.raw_requested:
         return Finding(Outcome.NOT_CHECKED, "raw bit streams were read, the hash covers digests")
     if not measured.all_requested and measured.indexes != len(blocks):
@@ -328,10 +332,8 @@ def _release(matter: Matter) -> Finding:
 def _measurements(matter: Matter) -> Finding:
     if not matter.results:
         return Finding(Outcome.SKIPPED, "no measurements")
-    counts = {
-        outcome: sum(each.result is outcome for each in matter.results.values()) for outcome in M
-    }
-    words = ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)
+    counts = Counter(each.result for each in matter.results.values())
+    words = ", ".join(f"{counts[outcome]} {outcome}" for outcome in M if counts[outcome])
     bad = [
         str(each.index)
         for each in matter.results.values()

@@ -7,6 +7,7 @@ verified the signature over the same bytes.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
@@ -191,7 +192,9 @@ def _version_of(evidence: Evidence) -> int:
     return versions.pop()
 
 
-def _from_vca(messages: Sequence[bytes]) -> Negotiated:
+@functools.lru_cache(maxsize=256)
+def _from_vca(messages: tuple[bytes, ...]) -> Negotiated:
+    """What VCA says; devices of one model say the same, so a few are remembered by their bytes."""
     if len(messages) != 6:
         raise DecodeError("evidence", "vca", 0, f"{len(messages)} messages instead of six")
     first = Context()

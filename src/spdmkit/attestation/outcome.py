@@ -49,7 +49,7 @@ class MeasurementResult:
         detail: why, for people.
         name: what the reference values or the policy call it.
         reference: the reference values it was compared with, or empty.
-        expected: what they allow, for people.
+        expected: what they allow, for people; left out where the value is a match.
         digest: the value is a digest and not a raw bit stream.
         required: its match is needed for a verdict of trusted.
     """
