@@ -113,6 +113,8 @@ class Settings:
         aead_limit_exponent: our AEAD limit is 2 to this many records per key (DSP0277 1.3).
         cache_negotiated_state: keep and offer negotiated state across connections (CACHE_CAP).
         keep_messages: keep the signed conversation, for evidence.
+        shortest_psk: bytes that a pre-shared key has at least; DSP0274 10.18 demands 128 bits.
+            Only for tests with peers whose key is shorter.
     """
 
     versions: tuple[int, ...] = (V14, V13, V12)
@@ -134,6 +136,7 @@ class Settings:
     aead_limit_exponent: int = 64
     cache_negotiated_state: bool = False
     keep_messages: bool = False
+    shortest_psk: int = 16
 
     def __post_init__(self) -> None:
         """Refuse sizes and versions that contradict each other.

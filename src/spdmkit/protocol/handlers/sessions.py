@@ -54,7 +54,6 @@ __all__ = [
 
 _SHORTEST_CONTEXT = 32
 """Bytes of nonce that a PSK context holds at least (10.18)."""
-_SHORTEST_PSK = 16
 
 
 # --- opening -------------------------------------------------------------------------------------
@@ -155,7 +154,7 @@ def psk_exchange(call: Call) -> Outcome:
     opening = _open(call, request.req_session_id, request.opaque_data, request.event_all_policy)
     summary = summary_hash(call, request.measurement_summary_hash_type)
     known = call.the_device().pre_shared_key(request.psk_hint)
-    if known is not None and len(known) < _SHORTEST_PSK:
+    if known is not None and len(known) < connection.settings.shortest_psk:
         known = None
     secret = known or connection.random(32)
     with_context = (

@@ -53,7 +53,6 @@ __all__ = [
 ]
 
 _CONTEXT_SIZE = 32
-_SHORTEST_PSK = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,9 +326,11 @@ def psk_exchange(
         AuthenticationError: the responder does not hold the key.
         SpdmError: as `Link.ask`.
     """
-    if len(psk.key) < _SHORTEST_PSK:
-        raise ProtocolViolation("a pre-shared key has 16 bytes at least")
     connection = link.connection
+    if len(psk.key) < connection.settings.shortest_psk:
+        raise ProtocolViolation(
+            f"a pre-shared key has {connection.settings.shortest_psk} bytes at least"
+        )
     selection = connection.algorithms
     request = PskExchange(
         measurement_summary_hash_type=summary,

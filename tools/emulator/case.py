@@ -1,0 +1,84 @@
+"""What one case of the matrix says."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+from emulator.suite import Suite
+from spdmkit.protocol.session import MutualAuth
+
+__all__ = ["Case", "Ours", "version_text"]
+
+
+class Ours(enum.Enum):
+    """Which side we are."""
+
+    REQUESTER = "requester"
+    RESPONDER = "responder"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One conversation between us and the emulator.
+
+    Attributes:
+        group: what the case is about.
+        what: what distinguishes it in its group.
+        ours: which side we are.
+        transport: "mctp", "tcp" or "doe".
+        version: SPDM version byte.
+        suite: the algorithms.
+        steps: as requester, what we do, in this order (`requester.STEPS`); as responder, what the
+            emulator must have asked us in the end, "session:" before it when in a session.
+        capabilities: flags we announce beyond the usual ones.
+        without: usual flags we do not announce.
+        settings: our other settings.
+        emulator: more options for the emulator.
+        mutual: how the requester proves itself in KEY_EXCHANGE.
+        slot: the responder's slot, 0xFF for a provisioned key.
+        slots: slots that we fill ourselves.
+        key_only: we have no chains, only a key that the emulator knows.
+    """
+
+    group: str
+    what: str
+    ours: Ours
+    transport: str
+    version: int
+    steps: tuple[str, ...]
+    suite: Suite = field(default_factory=Suite)
+    capabilities: int = 0
+    without: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    emulator: tuple[str, ...] = ()
+    mutual: MutualAuth = MutualAuth.NONE
+    slot: int = 0
+    slots: tuple[int, ...] = (0,)
+    key_only: bool = False
+
+    @property
+    def name(self) -> str:
+        """A name that no other case has, to select it by."""
+        parts = (self.ours.value, self.transport, version_text(self.version), self.group, self.what)
+        return "/".join(parts)
+
+    @property
+    def proves_itself(self) -> bool:
+        """The requester has an identity."""
+        return bool(self.mutual) or self.key_only or "basic-mutual" in self.steps
+
+    def options(self, keep_running: bool = False) -> list[str]:
+        """The emulator's options."""
+        trans = {"mctp": "MCTP", "tcp": "TCP", "doe": "PCI_DOE"}[self.transport]
+        words = ["--trans", trans, "--ver", version_text(self.version)]
+        words += self.suite.options(self.version)
+        if keep_running:
+            words += ["--exe_mode", "CONTINUE"]
+        return [*words, *self.emulator]
+
+
+def version_text(version: int) -> str:
+    """0x12 -> "1.2"."""
+    return f"{version >> 4}.{version & 15}"

@@ -1,0 +1,247 @@
+"""The matrix: every case that is to be proven live, for our requester and for our responder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from emulator.case import Case, Ours
+from emulator.suite import Suite
+from spdmkit.messages import V10, V11, V12, V13, V14, RequesterFlags
+from spdmkit.protocol.session import MutualAuth
+
+__all__ = ["cases"]
+
+Q = RequesterFlags
+CLEAR = int(Q.HANDSHAKE_IN_THE_CLEAR_CAP)
+
+ALL_VERSIONS = (V10, V11, V12, V13, V14)
+SESSION_VERSIONS = (V11, V12, V13, V14)
+SIGNATURES = (
+    "ECDSA_P256",
+    "ECDSA_P384",
+    "ECDSA_P521",
+    "RSASSA_2048",
+    "RSASSA_3072",
+    "RSASSA_4096",
+    "RSAPSS_2048",
+    "RSAPSS_3072",
+    "RSAPSS_4096",
+    "EDDSA_25519",
+    "EDDSA_448",
+)
+HASHES = ("SHA_256", "SHA_384", "SHA_512", "SHA3_256", "SHA3_384", "SHA3_512")
+GROUPS = (
+    "FFDHE_2048",
+    "FFDHE_3072",
+    "FFDHE_4096",
+    "SECP_256_R1",
+    "SECP_384_R1",
+    "SECP_521_R1",
+)
+AEADS = ("AES_128_GCM", "AES_256_GCM", "CHACHA20_POLY1305")
+ML_DSA = ("ML_DSA_44", "ML_DSA_65", "ML_DSA_87")
+ML_KEM = ("ML_KEM_512", "ML_KEM_768", "ML_KEM_1024")
+MUTUAL = {
+    MutualAuth.WITHOUT_ENCAPSULATION: "WO_ENCAP",
+    MutualAuth.ENCAPSULATED: "W_ENCAP",
+    MutualAuth.GET_DIGESTS: "DIGESTS",
+}
+NO_MUTUAL = ("--mut_auth", "NO", "--basic_mut_auth", "NO")
+
+ATTEST = ("negotiate", "identify", "challenge", "measurements")
+OPEN = ("negotiate", "identify", "open")
+LIVE = (
+    "heartbeat",
+    "in-session",
+    "update-own",
+    "update-all",
+    "update-own",
+    "update-by-responder",
+    "update-all",
+)
+SESSION = (*OPEN, *LIVE, "end", "open", "end", "challenge")
+"""Two sessions on one connection, and the connection goes on after them."""
+SHORT_SESSION = (*OPEN, "heartbeat", "in-session", "update-own", "update-all", "end")
+PSK = (
+    "negotiate",
+    "identify",
+    "open-psk",
+    "heartbeat",
+    "psk-measurements",
+    "update-own",
+    "update-all",
+    "update-by-responder",
+    "end",
+    "open-psk",
+    "end",
+    "wrong-psk",
+)
+
+
+def cases() -> tuple[Case, ...]:
+    """All cases, in the order of the report."""
+    return tuple(_requester_cases())
+
+
+# --- our requester --------------------------------------------------------------------------------
+
+
+def _requester(group: str, what: str, version: int, steps: tuple[str, ...], **more: object) -> Case:
+    base = Case(group, what, Ours.REQUESTER, "mctp", version, steps, emulator=NO_MUTUAL)
+    return replace(base, **more)  # type: ignore[arg-type]  # the fields of Case, by name
+
+
+def _requester_cases() -> Iterator[Case]:
+    yield from _attestations()
+    yield from _sessions()
+    yield from _mutual()
+    yield from _post_quantum()
+
+
+def _attestations() -> Iterator[Case]:
+    for transport in ("mctp", "tcp", "doe"):
+        for version in ALL_VERSIONS:
+            yield _requester("attest", "ECDSA_P384", version, ATTEST, transport=transport)
+    for version in ALL_VERSIONS:
+        for asym in SIGNATURES:
+            edwards = asym.startswith("EDDSA")
+            if asym == "ECDSA_P384" or (edwards and version < V12):
+                continue
+            yield _requester("attest", asym, version, ATTEST, suite=Suite(asym=asym))
+    for version in (V11, V12, V13, V14):
+        for name in HASHES:
+            if name != "SHA_384":
+                suite = Suite(hash=name, meas_hash=name)
+                yield _requester("attest", name, version, ATTEST, suite=suite)
+    for version in (V13, V14):
+        yield _requester(
+            "log", "out of session", version, ("negotiate", "identify", "log", "challenge")
+        )
+
+
+def _sessions() -> Iterator[Case]:
+    for transport in ("mctp", "tcp", "doe"):
+        for version in SESSION_VERSIONS:
+            for clear in (0, CLEAR):
+                what = "handshake in the clear" if clear else "handshake encrypted"
+                yield _requester(
+                    "session", what, version, SESSION, transport=transport, capabilities=clear
+                )
+            yield _requester("psk", "with context", version, PSK, transport=transport)
+            yield _requester(
+                "session",
+                "MAC only",
+                version,
+                SHORT_SESSION,
+                transport=transport,
+                without=int(Q.ENCRYPT_CAP),
+            )
+    for version in SESSION_VERSIONS:
+        for group in GROUPS:
+            if group != "SECP_384_R1":
+                suite = Suite(exchange=group)
+                yield _requester("session", group, version, SHORT_SESSION, suite=suite)
+        for aead in AEADS:
+            if aead != "AES_256_GCM":
+                suite = Suite(aead=aead)
+                yield _requester("session", aead, version, SHORT_SESSION, suite=suite)
+        yield _requester("application", "PLDM", version, (*OPEN, "application", "end"))
+        yield _requester(
+            "psk",
+            "MAC only",
+            version,
+            (
+                "negotiate",
+                "identify",
+                "open-psk",
+                "heartbeat",
+                "psk-measurements",
+                "update-all",
+                "end",
+            ),
+            without=int(Q.ENCRYPT_CAP),
+        )
+    for version in (V12, V13, V14):
+        for size in (0x100, 0x400):
+            yield _requester(
+                "chunks",
+                f"DataTransferSize {size}",
+                version,
+                (*ATTEST, "open", "in-session", "update-all", "end"),
+                settings={"data_transfer_size": size, "transmit_size": size},
+            )
+    for version in (V13, V14):
+        yield _requester("log", "in session", version, (*OPEN, "log-in-session", "end"))
+        for slot in (1, 4):
+            yield _requester(
+                "multi-key",
+                f"slot {slot}",
+                version,
+                (*ATTEST, *SHORT_SESSION[2:]),
+                slot=slot,
+                capabilities=int(Q.MULTI_KEY_CAP_NEG),
+                settings={"multi_key": True},
+            )
+    yield _requester("slot", "1", V12, (*ATTEST, *SHORT_SESSION[2:]), slot=1)
+
+
+def _mutual() -> Iterator[Case]:
+    for version in SESSION_VERSIONS:
+        for mutual, option in MUTUAL.items():
+            for clear in (0, CLEAR):
+                yield _requester(
+                    "mutual",
+                    f"{option} {'clear' if clear else 'encrypted'}",
+                    version,
+                    SHORT_SESSION,
+                    mutual=mutual,
+                    capabilities=clear,
+                    emulator=("--mut_auth", option, "--basic_mut_auth", "NO"),
+                )
+    for req_asym in ("RSASSA_3072", "RSAPSS_3072", "ECDSA_P256", "ECDSA_P521", "EDDSA_25519"):
+        yield _requester(
+            "mutual",
+            req_asym,
+            V12,
+            SHORT_SESSION,
+            mutual=MutualAuth.ENCAPSULATED,
+            suite=Suite(req_asym=req_asym),
+            emulator=("--mut_auth", "W_ENCAP", "--basic_mut_auth", "NO"),
+        )
+    for version in (V11, V12, V13):
+        yield _requester(
+            "basic mutual",
+            "CHALLENGE",
+            version,
+            ("negotiate", "identify", "basic-mutual", "measurements"),
+            emulator=("--mut_auth", "NO", "--basic_mut_auth", "BASIC"),
+        )
+
+
+def _post_quantum() -> Iterator[Case]:
+    for transport in ("mctp", "tcp"):
+        for asym, kem in (("ML_DSA_65", "ML_KEM_768"), ("ML_DSA_87", "ML_KEM_1024")):
+            suite = Suite(asym=asym, req_asym=asym, exchange=kem)
+            yield _requester(
+                "post-quantum",
+                f"{asym} {kem}",
+                V14,
+                (*ATTEST, *SHORT_SESSION[2:]),
+                suite=suite,
+                transport=transport,
+            )
+    for asym in ML_DSA:
+        yield _requester("attest", asym, V14, ATTEST, suite=Suite(asym=asym))
+    for kem in ML_KEM:
+        yield _requester("session", kem, V14, SHORT_SESSION, suite=Suite(exchange=kem))
+    for asym in ML_DSA:
+        yield _requester(
+            "mutual",
+            asym,
+            V14,
+            SHORT_SESSION,
+            mutual=MutualAuth.ENCAPSULATED,
+            suite=Suite(asym=asym, req_asym=asym, exchange="ML_KEM_768"),
+            emulator=("--mut_auth", "W_ENCAP", "--basic_mut_auth", "NO"),
+        )

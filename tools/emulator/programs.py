@@ -1,0 +1,140 @@
+"""The emulator's two programs: where they are, and how one of them is started and watched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Emulator", "NotAvailable", "RunningResponder"]
+
+REQUESTER = "spdm_requester_emu"
+RESPONDER = "spdm_responder_emu"
+_A_KEY_FOLDER = "ecp384"
+_PROBLEM = re.compile(r" - 8[0-9a-f]{7}\b|ASSERT", re.MULTILINE)
+"""The emulator reports a failed step with libspdm's status, whose highest bit says "error"."""
+_FINISHED = "Client stopped"
+"""The last line of a requester that ran; with an option it does not know it prints its usage."""
+_GOODBYE_SECONDS = 5.0
+
+
+class NotAvailable(Exception):
+    """The emulator is not where it was looked for; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """An emulator that is built already.
+
+    Attributes:
+        programs: folder of the two programs.
+        keys: folder that holds libspdm's folders of sample keys (ecp384, ...).
+    """
+
+    programs: Path
+    keys: Path
+
+    @classmethod
+    def locate(cls, programs: str | None = None, keys: str | None = None) -> Emulator:
+        """Find it from the arguments, or from SPDM_EMU and SPDM_EMU_KEYS.
+
+        Raises:
+            NotAvailable: it is not there.
+        """
+        where = programs or os.environ.get("SPDM_EMU", "")
+        if not where:
+            raise NotAvailable("SPDM_EMU does not name the folder of spdm-emu's programs")
+        folder = Path(where).expanduser().resolve()
+        for name in (REQUESTER, RESPONDER):
+            if not os.access(folder / name, os.X_OK):
+                raise NotAvailable(f"{folder} holds no program {name}")
+        samples = Path(keys or os.environ.get("SPDM_EMU_KEYS", "") or folder).expanduser().resolve()
+        if not (samples / _A_KEY_FOLDER / "ca.cert.der").is_file():
+            raise NotAvailable(f"{samples} holds no sample keys; SPDM_EMU_KEYS names their folder")
+        return cls(folder, samples)
+
+    @contextlib.contextmanager
+    def working_directory(self) -> Iterator[Path]:
+        """A fresh folder with links to the sample keys: the emulator writes into its own."""
+        with tempfile.TemporaryDirectory(prefix="interop-") as name:
+            folder = Path(name)
+            for each in self.keys.iterdir():
+                if each.is_dir():
+                    (folder / each.name).symlink_to(each)
+            yield folder
+
+    @contextlib.contextmanager
+    def responder(self, arguments: Sequence[str]) -> Iterator[RunningResponder]:
+        """Run the responder; it listens some moments later."""
+        with self.working_directory() as folder:
+            running = RunningResponder(self.programs / RESPONDER, folder, arguments)
+            try:
+                yield running
+            finally:
+                running.stop()
+
+    def requester_command(self, port: int, arguments: Sequence[str]) -> list[str]:
+        """The command line of a requester that connects to `port` here."""
+        address = ["--ip", "127.0.0.1", "--port", str(port)]
+        return [str(self.programs / REQUESTER), *address, *arguments]
+
+
+class RunningResponder:
+    """A responder of the emulator.
+
+    Attributes:
+        port: where it listens.
+    """
+
+    def __init__(self, program: Path, folder: Path, arguments: Sequence[str]) -> None:
+        self.port = _free_port()
+        self._log = (folder / "responder.log").open("w+b")
+        self._process = subprocess.Popen(
+            [str(program), "--ip", "127.0.0.1", "--port", str(self.port), *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    @property
+    def gone(self) -> bool:
+        """It ended by itself."""
+        return self._process.poll() is not None
+
+    def stop(self) -> None:
+        """End it, if the conversation has not."""
+        try:
+            self._process.wait(_GOODBYE_SECONDS if self._process.poll() is None else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def log(self) -> str:
+        """What it has printed; some of it may be on its way still."""
+        self._log.flush()
+        return Path(self._log.name).read_text(errors="replace")
+
+
+def problems_of_requester(exit_status: int, log: str) -> list[str]:
+    """What went wrong in a run of the emulator's requester, by its exit status and its log."""
+    problems = [line.strip() for line in log.splitlines() if _PROBLEM.search(line)]
+    if _FINISHED not in log:
+        problems.append("the requester did not reach its end")
+    if exit_status:
+        problems.append(f"the requester's exit status is {exit_status}")
+    return problems
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

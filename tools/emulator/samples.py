@@ -1,0 +1,104 @@
+"""Sample keys of libspdm, by the emulator's names of algorithms, as our objects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from spdmkit.crypto.keys import PrivateKey, PublicKey
+from spdmkit.crypto.signing import LocalSigner
+from spdmkit.identity import (
+    ChainPolicy,
+    KeyPurposeRule,
+    Purpose,
+    TrustAnchors,
+    load_certificates,
+)
+from spdmkit.protocol.credentials import Credentials, ProvisionedKey, Slot
+
+__all__ = ["PSK", "PSK_HINT", "anchors", "credentials", "folder_of"]
+
+PSK_HINT = b"TestPskHint\0"
+PSK = b"TestPskData\0"
+"""The emulator's pre-shared key; twelve bytes, where DSP0274 10.18 wants sixteen at least."""
+
+_FOLDERS = {
+    "ECDSA_P256": "ecp256",
+    "ECDSA_P384": "ecp384",
+    "ECDSA_P521": "ecp521",
+    "EDDSA_25519": "ed25519",
+    "EDDSA_448": "ed448",
+    "SM2_P256": "sm2",
+}
+_ROOTS = {0: "ca.cert.der", 1: "ca1.cert.der", 4: "ca.cert.der"}
+_CHAINS = {0: "certchain.der", 1: "certchain1.der", 4: "certchain4.der"}
+_KEYS = {0: "", 1: "", 4: "4"}
+"""Slots that the emulator fills, and what distinguishes their files; 0 and 1 share a key."""
+
+
+def folder_of(algorithm: str) -> str:
+    """The folder of sample keys for an algorithm ("RSAPSS_3072" -> "rsa3072")."""
+    if algorithm in _FOLDERS:
+        return _FOLDERS[algorithm]
+    if algorithm.startswith("RSA"):
+        return "rsa" + algorithm[-4:]
+    if algorithm.startswith("ML_DSA"):
+        return algorithm.replace("_", "").lower()
+    return algorithm.replace("_", "-").lower()
+
+
+def anchors(keys: Path, algorithm: str, purpose: Purpose, slot: int = 0) -> TrustAnchors:
+    """The root of a slot's chain; it is the same for both roles."""
+    root = (keys / folder_of(algorithm) / _ROOTS[slot]).read_bytes()
+    return TrustAnchors([root], purpose)
+
+
+def chain_policy(version: int) -> ChainPolicy:
+    """The rules of a version, without the one that the sample leaves break.
+
+    Their key purposes are those of TLS and OCSP, which DSP0274 10.9.2.1 gives no meaning.
+    """
+    policy = ChainPolicy.for_version(version)
+    return replace(policy, key_purpose=KeyPurposeRule.NOT_THE_OTHER_ROLE)
+
+
+def credentials(
+    keys: Path, algorithm: str, role: str, *, slots: tuple[int, ...] = (0,), key_only: bool = False
+) -> Credentials:
+    """The identity that the emulator has in a role, for us to take instead of it.
+
+    Args:
+        keys: folder of the sample keys' folders.
+        algorithm: the emulator's name of the signature algorithm.
+        role: "responder" or "requester".
+        slots: which slots to fill.
+        key_only: no chains, the leaf's key is provisioned (PUB_KEY_ID_CAP).
+    """
+    folder = keys / folder_of(algorithm)
+    if key_only:
+        signer = LocalSigner(_key(folder, role, 0))
+        return Credentials(provisioned_key=ProvisionedKey(signer, signer.public_key))
+    filled = [
+        Slot(
+            slot,
+            tuple(
+                each.der
+                for each in load_certificates(
+                    (folder / f"bundle_{role}.{_CHAINS[slot]}").read_bytes()
+                )
+            ),
+            LocalSigner(_key(folder, role, slot)),
+            key_pair_id=position,
+        )
+        for position, slot in enumerate(slots, 1)
+    ]
+    return Credentials(filled, supported=range(8))
+
+
+def public_key(keys: Path, algorithm: str, role: str) -> PublicKey:
+    """The public key of a role's leaf."""
+    return _key(keys / folder_of(algorithm), role, 0).public_key
+
+
+def _key(folder: Path, role: str, slot: int) -> PrivateKey:
+    return PrivateKey.load((folder / f"end_{role}{_KEYS[slot]}.key").read_bytes())
