@@ -32,6 +32,7 @@ from spdmkit.messages import (
     ResponderExtendedFlags,
     ResponderFlags,
 )
+from spdmkit.protocol.session import MutualAuth
 from spdmkit.protocol.settings import ALL_VERSIONS, AlgorithmSet, Settings
 
 __all__ = [
@@ -106,7 +107,8 @@ class TrustTable(Strict, frozen=True, kw_only=True):
 
     Attributes:
         requester_trust_anchors: files with the roots of requesters that prove who they are.
-        demand_requester: refuse sessions with requesters that do not.
+        requester_public_key: file with the public key of the one requester that proves itself by
+            a key provisioned here (SlotID 0xF) instead of a certificate.
         may_provision: who may put certificates into slots and change keys:
             "certificate:SUBJECT", "public-key:spki-sha256:HEX" or "psk:HINT", `*` as wildcard.
         may_set_reference: who may give it reference values and policies (DSP0287 clause 7).
@@ -115,7 +117,7 @@ class TrustTable(Strict, frozen=True, kw_only=True):
     """
 
     requester_trust_anchors: Texts = ()
-    demand_requester: bool = False
+    requester_public_key: Text | None = None
     may_provision: Texts = ()
     may_set_reference: Texts = ()
     trusted_environment: bool = False
@@ -255,7 +257,16 @@ class Configuration(Strict, frozen=True, kw_only=True):
             ct_exponent=limits.ct_exponent,
             heartbeat_period=limits.heartbeat_period,
             max_sessions=limits.max_sessions,
+            mutual_auth=self._mutual_auth(),
+            cache_negotiated_state=bool(self.flags & ResponderFlags.CACHE_CAP),
         )
+
+    def _mutual_auth(self) -> MutualAuth:
+        """What to ask of requesters: their chain when we have roots for it, or the known key."""
+        if self.trust.requester_trust_anchors:
+            return MutualAuth.GET_DIGESTS
+        known = self.trust.requester_public_key is not None
+        return MutualAuth.WITHOUT_ENCAPSULATION if known else MutualAuth.NONE
 
     def _algorithms(self) -> AlgorithmSet:
         masks = {

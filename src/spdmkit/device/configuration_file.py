@@ -30,6 +30,10 @@ __all__ = ["FILE_NAME", "load_configuration", "read_configuration"]
 FILE_NAME: Final = "device.toml"
 MAX_SIZE: Final = 1 << 20
 """Largest `device.toml` that is read, in bytes."""
+NOT_HERE: Final = frozenset(
+    {"ALIAS_CERT_CAP", "CERT_INSTALL_RESET_CAP", "SET_KEY_PAIR_RESET_CAP", "SLOT_MGMT_CAP"}
+)
+"""Capabilities that a software device does not have: it needs no reset and has no banks."""
 
 
 def load_configuration(folder: Path) -> Configuration:
@@ -79,6 +83,9 @@ def _check_device(file: TomlFile, configuration: Configuration) -> None:
         ("device", "extended_capabilities"),
         lambda: flags_of(device.extended_capabilities, ResponderExtendedFlags),
     )
+    for name in device.capabilities + device.extended_capabilities:
+        if name.upper() in NOT_HERE:
+            raise file.wrong(("device", "capabilities"), f"a software device has no {name}")
     reason = invalid_capabilities(flags, ResponderFlags, V14)
     if reason is not None:
         raise file.wrong(("device", "capabilities"), reason)

@@ -1,53 +1,57 @@
-"""A software device kept in a folder, as the responder sees it.
+"""The software device: a folder that answers as `protocol.responder.device.Device`.
 
-    device.toml          what it is and does; a person may edit it
-    keys/N.pem           private keys, for their owner only
-    slots/N.pem          certificate chains, one file a slot
-    trust-anchor.pem     the root to attest it by
-    reference.json       the reference values of what `device init` measured
+    device.toml          what it is and does; a person edits it
+    keys/N.pem           key pairs, readable by their owner only
+    slots/N.pem          certificate chains
+    measurements/        what it measures, as far as it is files
+    psk/                 pre-shared keys
 
-The folder is read once; what SET_CERTIFICATE changes is written before it is answered. One device
-serves many connections: nothing here belongs to one of them, and a lock guards what changes.
+One `FolderDevice` is shared by all connections and threads. What connections read is replaced as a
+whole and never changed in place; what changes it holds a lock and is on the disk before it is seen.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import datetime as dt
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TypeAlias
 
-from spdmkit.crypto.registry import BASE_ASYM, PQC_ASYM, HashAlgorithm, SignatureAlgorithm
+from spdmkit.crypto.registry import HashAlgorithm, SignatureAlgorithm, SignatureFamily
 from spdmkit.crypto.signing import LocalSigner
+from spdmkit.device import key_pairs
 from spdmkit.device.configuration import Configuration, registry_id
-from spdmkit.device.configuration_file import load_configuration
-from spdmkit.device.key_store import KeyStore
-from spdmkit.device.measurements import measure
-from spdmkit.device.shared_keys import read_shared_key
+from spdmkit.device.configuration_file import FILE_NAME, load_configuration
+from spdmkit.device.key_store import KeyEntry, KeyStore
+from spdmkit.device.measurements import MeasuredState, files_as_they_are, measure
+from spdmkit.device.permission import describe, require
+from spdmkit.device.provisioning import check_chain
+from spdmkit.device.shared_keys import SharedKey, read_shared_key
 from spdmkit.device.slot_store import SlotEntry, SlotStore
-from spdmkit.errors import AuthenticationError, ConfigurationError, ProtocolViolation, SpdmError
+from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError, ProtocolViolation
 from spdmkit.identity import (
+    Certificate,
     CertificateChain,
+    ChainCache,
+    Profile,
     Purpose,
-    TimePolicy,
+    RequesterInfo,
     TrustAnchors,
+    TrustedPublicKey,
     VerifiedChain,
-    load_certificates,
+    build_csr,
     verify_chain,
 )
-from spdmkit.identity.csr import build_csr
-from spdmkit.identity.issue import Profile
-from spdmkit.messages import (
-    V14,
-    Context,
+from spdmkit.identity import CertificateModel as ChainModel
+from spdmkit.messages import V14, CertificateModel, Context, ErrorCode, ResponderFlags
+from spdmkit.messages.endpoint_info import (
     DeviceClassIdentifier,
     DeviceClassList,
-    ErrorCode,
+    EndpointInfoSubCode,
     SubordinateIdentifier,
 )
-from spdmkit.protocol.credentials import Credentials, Slot
+from spdmkit.protocol.credentials import Credentials, ProvisionedKey, Slot
 from spdmkit.protocol.proofs import ProvenKey
 from spdmkit.protocol.responder.device import (
     CsrRequest,
@@ -57,111 +61,178 @@ from spdmkit.protocol.responder.device import (
     SetCertificateRequest,
     VendorMessage,
 )
+from spdmkit.protocol.settings import Settings
 
-__all__ = ["FolderDevice", "VendorHandler"]
+__all__ = ["KEYS", "SLOTS", "TRUST_ANCHOR", "FolderDevice", "VendorHandler"]
 
-VendorHandler = Callable[[VendorMessage, Peer], "VendorMessage | None"]
-TRUST_ANCHOR: Final = "trust-anchor.pem"
+KEYS = "keys"
+SLOTS = "slots"
+TRUST_ANCHOR = "trust-anchor.pem"
 """File with the root of slot 0's chain."""
+PROVISIONED = 0xF
+"""The slot number that stands for a provisioned public key."""
+_CONTEXT = Context(version=V14)
+
+VendorHandler: TypeAlias = Callable[[VendorMessage, Peer], VendorMessage | None]
 
 
 class FolderDevice:
-    """A device in a folder (`spdmkit.protocol.responder.device.Device`).
+    """A device kept in a folder.
 
     Attributes:
-        folder: where it lives.
-        configuration: `device.toml`.
+        folder: where it is.
+        configuration: what `device.toml` says.
+        settings: the same for the protocol.
     """
 
     def __init__(
-        self, folder: Path, configuration: Configuration, keys: KeyStore, slots: SlotStore
+        self,
+        folder: Path | str,
+        *,
+        passphrase: str | None = None,
+        clock: Callable[[], dt.datetime] | None = None,
     ) -> None:
-        """Not for callers: use `load`."""
-        self.folder = folder
-        self.configuration = configuration
-        self._keys = keys
-        self._slots = slots
-        self._lock = threading.RLock()
-        self._state = measure(configuration, folder)
-        self._shared = {
-            shared.hint: shared.key
-            for shared in (
-                read_shared_key(folder / each.file) for each in configuration.pre_shared_key
-            )
-        }
-        anchors = configuration.trust.requester_trust_anchors
-        self._requesters = (
-            TrustAnchors.from_files([folder / name for name in anchors], Purpose.REQUESTER)
-            if anchors
-            else None
-        )
-        self._vendors: list[VendorHandler] = []
-        self._credentials = self._read_credentials()
+        """Load a device.
+
+        Args:
+            folder: where `device.toml` is.
+            passphrase: what the private keys are encrypted with; None when they are not.
+            clock: the time to judge requesters' certificates at; the system's by default.
+
+        Raises:
+            ConfigurationError: a file is missing, wrong, or a secret that others can read.
+            UnsupportedAlgorithm: a key needs a package that is not installed.
+        """
+        self.folder = Path(folder)
+        self.configuration: Configuration = load_configuration(self.folder)
+        self.settings: Settings = self.configuration.settings()
+        self._clock = clock or (lambda: dt.datetime.now(dt.UTC))
+        self._lock = threading.Lock()
+        self._keys = KeyStore.load(self.folder / KEYS, passphrase)
+        self._slots = SlotStore.load(self.folder / SLOTS)
+        self._check_slots()
+        self._requester_roots = self._load_requester_roots()
+        self._requester_key = self._load_requester_key()
+        self._chains = ChainCache()
+        self._shared_keys = self._load_shared_keys()
+        self._vendors: tuple[VendorHandler, ...] = ()
+        self._files = files_as_they_are(self.configuration, self.folder)
+        self._state: MeasuredState = measure(self.configuration, self.folder)
+        self._credentials = self._build_credentials()
+
+    # -- loading --------------------------------------------------------------------------------
 
     @classmethod
     def load(cls, folder: Path, passphrase: str | None = None) -> FolderDevice:
-        """Read a device.
-
-        Args:
-            folder: its folder.
-            passphrase: for its keys, when they are encrypted.
+        """Read a device; the same as calling the class.
 
         Raises:
-            ConfigurationError: a file is missing, wrong, or readable by others.
+            ConfigurationError, UnsupportedAlgorithm: as `__init__`.
         """
-        configuration = load_configuration(folder)
-        keys = KeyStore.load(folder / "keys", passphrase)
-        slots = SlotStore.load(folder / "slots")
-        return cls(folder, configuration, keys, slots)
+        return cls(folder, passphrase=passphrase)
 
-    def register_vendor(self, handler: VendorHandler) -> None:
-        """Have vendor-defined requests offered to `handler`; the first that answers wins."""
-        self._vendors.append(handler)
+    def _check_slots(self) -> None:
+        for slot_id, entry in self._slots.entries.items():
+            where = self.folder / SLOTS / f"{slot_id}.pem"
+            if slot_id >= self.configuration.device.slots:
+                raise ConfigurationError(
+                    f"{where}: the device has {self.configuration.device.slots} slots",
+                    hint=f"raise device.slots in {FILE_NAME}",
+                )
+            pair = self._keys.entries.get(entry.key_pair_id)
+            if pair is None or pair.key is None:
+                raise ConfigurationError(f"{where}: there is no key pair {entry.key_pair_id}")
+            leaf = Certificate(entry.certificates[-1])
+            try:
+                same = leaf.spki == pair.key.public_key.spki()
+            except DecodeError as error:
+                raise ConfigurationError(f"{where}: the leaf cannot be read: {error}") from error
+            if not same:
+                raise ConfigurationError(f"{where} is not for key pair {entry.key_pair_id}")
 
-    # -- who it is ------------------------------------------------------------------------------
+    def _load_requester_roots(self) -> TrustAnchors | None:
+        names = self.configuration.trust.requester_trust_anchors
+        if not names:
+            return None
+        return TrustAnchors.from_files([self.folder / name for name in names], Purpose.REQUESTER)
+
+    def _load_requester_key(self) -> TrustedPublicKey | None:
+        name = self.configuration.trust.requester_public_key
+        if name is None:
+            return None
+        return TrustedPublicKey.from_file(self.folder / name, Purpose.REQUESTER)
+
+    def _load_shared_keys(self) -> dict[bytes, SharedKey]:
+        found: dict[bytes, SharedKey] = {}
+        for entry in self.configuration.pre_shared_key:
+            shared = read_shared_key(self.folder / entry.file)
+            if shared.hint in found:
+                raise ConfigurationError(f"{entry.file}: another key has the same hint")
+            found[shared.hint] = shared
+        return found
+
+    def _build_credentials(self) -> Credentials:
+        signers = {
+            number: LocalSigner(entry.key)
+            for number, entry in self._keys.entries.items()
+            if entry.key is not None
+        }
+        slots = [
+            Slot(
+                slot_id=entry.slot_id,
+                certificates=entry.certificates,
+                signer=signers[entry.key_pair_id],
+                model=entry.model,
+                key_pair_id=entry.key_pair_id,
+                key_usage=self._keys.entries[entry.key_pair_id].usage,
+            )
+            for entry in self._slots.entries.values()
+        ]
+        provisioned = None
+        if self.configuration.flags & ResponderFlags.PUB_KEY_ID_CAP and signers:
+            signer = next(iter(signers.values()))
+            provisioned = ProvisionedKey(signer, signer.public_key)
+        room = range(self.configuration.device.slots)
+        return Credentials(slots, supported=room, provisioned_key=provisioned)
+
+    # -- what the responder asks ----------------------------------------------------------------
 
     @property
     def credentials(self) -> Credentials:
         """Slots and signers as they are now."""
         return self._credentials
 
-    def _read_credentials(self) -> Credentials:
-        slots = []
-        for entry in self._slots.entries.values():
-            pair = self._keys.entries.get(entry.key_pair_id)
-            if pair is None or pair.key is None:
-                raise ConfigurationError(
-                    f"slot {entry.slot_id} belongs to key pair {entry.key_pair_id}, which is gone"
-                )
-            slots.append(
-                Slot(
-                    entry.slot_id,
-                    entry.certificates,
-                    LocalSigner(pair.key),
-                    entry.model,
-                    entry.key_pair_id,
-                    pair.usage,
-                )
-            )
-        return Credentials(slots, supported=range(self.configuration.device.slots))
-
-    # -- what it runs ---------------------------------------------------------------------------
-
     def measurements(self, *, fresh: bool) -> Sequence[Measurement]:
-        """All measurements, taken anew when asked for."""
+        """All measurements, ascending by index; `fresh` measures files again that changed.
+
+        Raises:
+            ProtocolViolation: Unspecified: a file to measure has gone.
+        """
         if fresh:
-            self._state = measure(self.configuration, self.folder)
+            self._measure_again()
         return self._state.measurements
 
-    def measurement_log(self, algorithm: HashAlgorithm) -> bytes:  # noqa: ARG002 - the log holds values, not digests
-        """The measurement extension log."""
-        return self._state.log
+    def _measure_again(self) -> None:
+        with self._lock:
+            files = files_as_they_are(self.configuration, self.folder)
+            if files == self._files:
+                return
+            try:
+                self._state = measure(self.configuration, self.folder)
+            except ConfigurationError as error:
+                raise ProtocolViolation(
+                    str(error), error_code=ErrorCode.UNSPECIFIED, hint=error.hint
+                ) from error
+            self._files = files
 
-    # -- whom it believes -----------------------------------------------------------------------
+    def measurement_log(self, algorithm: HashAlgorithm) -> bytes:  # noqa: ARG002 - the log is the same for all
+        """The whole measurement extension log, its header included."""
+        return self._state.log
 
     def pre_shared_key(self, hint: bytes) -> bytes | None:
         """The key for a hint, or None."""
-        return self._shared.get(hint)
+        found = self._shared_keys.get(hint)
+        return None if found is None else found.key
 
     def verify_requester(
         self, chain: CertificateChain, algorithm: SignatureAlgorithm
@@ -169,164 +240,249 @@ class FolderDevice:
         """Verify a requester's chain against `requester_trust_anchors`.
 
         Raises:
-            AuthenticationError: it does not hold, or there are no such anchors.
+            AuthenticationError: it does not hold, or no roots are configured.
         """
-        if self._requesters is None:
+        if self._requester_roots is None:
             raise AuthenticationError(
-                "mutual", "this device has no requester_trust_anchors to verify anybody by"
+                "mutual",
+                "this device trusts no requester roots",
+                hint=f"name them in trust.requester_trust_anchors of {FILE_NAME}",
             )
-        import datetime as dt  # noqa: PLC0415 - only mutual authentication needs it
-
-        now = TimePolicy(dt.datetime.fromtimestamp(time.time(), dt.UTC))
         return verify_chain(
-            chain, self._requesters, purpose=Purpose.REQUESTER, time=now, algorithm=algorithm
+            chain,
+            self._requester_roots,
+            purpose=Purpose.REQUESTER,
+            time=self._clock(),
+            algorithm=algorithm,
+            cache=self._chains,
         )
 
-    def known_requester(self, slot_id: int, algorithm: HashAlgorithm) -> ProvenKey | None:  # noqa: ARG002 - none is provisioned
-        """No requester's chain or key is provisioned to a device in a folder."""
-        return None
+    def known_requester(self, slot_id: int, algorithm: HashAlgorithm) -> ProvenKey | None:  # noqa: ARG002 - the protocol's signature
+        """The requester's key that was provisioned here, for slot 0xF only."""
+        return self._requester_key if slot_id == PROVISIONED else None
 
     # -- provisioning ---------------------------------------------------------------------------
 
-    def _may_provision(self, peer: Peer) -> None:
-        trust = self.configuration.trust
-        if trust.trusted_environment:
-            return
-        who = f"{peer.identity_kind}:{peer.identity}"
-        allowed = any(fnmatch.fnmatchcase(who, pattern) for pattern in trust.may_provision)
-        if not peer.authenticated or not allowed:
-            raise ProtocolViolation(
-                f"{who if peer.authenticated else 'a nameless requester'} may not provision",
-                error_code=ErrorCode.SESSION_REQUIRED
-                if peer.session_id is None
-                else ErrorCode.OPERATION_FAILED,
-            )
-
     def certificate_signing_request(self, request: CsrRequest) -> bytes:
-        """A signing request for the key pair that was asked for."""
-        self._may_provision(request.peer)
-        from spdmkit.identity.csr import RequesterInfo  # noqa: PLC0415 - only provisioning needs it
+        """A DER PKCS #10 request for one of the device's keys (GET_CSR).
 
-        with self._lock:
-            pair = self._keys.entries.get(request.key_pair_id or 1)
-        if pair is None or pair.key is None:
-            raise ProtocolViolation(f"there is no key pair {request.key_pair_id}")
-        wishes = RequesterInfo.parse(request.requester_info) if request.requester_info else None
+        Raises:
+            ProtocolViolation: no such key, a model or a tracking tag that does not exist here, or
+                RequesterInfo that cannot be read.
+        """
+        if request.tracking_tag:
+            # Tags name requests that wait for a reset; this device never needs one (10.25).
+            raise ProtocolViolation(
+                "no signing request waits for a reset", error_code=ErrorCode.UNEXPECTED_REQUEST
+            )
+        model = self._model(request.model)
+        pair = self._key_pair(request.key_pair_id, request.slot_algorithm)
+        if pair.key is None:
+            raise ProtocolViolation(f"key pair {pair.key_pair_id} has no key")
         name = self.configuration.device.name
-        return build_csr(
-            pair.key,
-            subject=f"CN={name.replace(':', ' ')}",
-            profile=Profile.leaf(request.model, name),
-            requester_info=wishes,
-        )
+        try:
+            wishes = RequesterInfo.parse(request.requester_info) if request.requester_info else None
+            return build_csr(
+                pair.key,
+                subject=f"CN={name.rpartition(':')[2]}",
+                profile=Profile.leaf(ChainModel(model), name, requester=True),
+                requester_info=wishes,
+                pss=self._family(pair, request.slot_algorithm) is SignatureFamily.RSAPSS,
+            )
+        except (DecodeError, ConfigurationError) as error:
+            raise ProtocolViolation(f"RequesterInfo: {error}") from error
 
     def set_certificate(self, request: SetCertificateRequest) -> None:
-        """Store or erase a chain, durably, before it is answered."""
-        self._may_provision(request.peer)
+        """Store or erase a chain; it is on the disk when this returns (SET_CERTIFICATE).
+
+        Raises:
+            ProtocolViolation: not permitted, no such slot or key, or a chain that is of no use.
+        """
         trust = self.configuration.trust
-        if request.slot_id == 0 and not trust.trusted_environment:
-            raise ProtocolViolation("slot 0 is written in a trusted environment only")
+        require(
+            request.peer,
+            trust.may_provision,
+            "SET_CERTIFICATE",
+            trusted_environment=trust.trusted_environment,
+        )
         if request.slot_id >= self.configuration.device.slots:
             raise ProtocolViolation(f"there is no slot {request.slot_id}")
-        try:
-            with self._lock:
-                self._store(request)
-                self._credentials = self._read_credentials()
-        except (OSError, SpdmError) as error:
+        if request.slot_id == 0 and not trust.trusted_environment:
             raise ProtocolViolation(
-                f"the slot could not be written: {error}", error_code=ErrorCode.OPERATION_FAILED
-            ) from error
+                "slot 0 is written in a trusted environment only",
+                error_code=ErrorCode.UNSPECIFIED,
+            )
+        with self._lock:
+            if request.erase:
+                self._erase(request.slot_id)
+            else:
+                self._store(request)
+            self._credentials = self._build_credentials()
+
+    def _erase(self, slot_id: int) -> None:
+        if slot_id not in self._slots.entries:
+            raise ProtocolViolation(f"slot {slot_id} is empty")
+        try:
+            self._slots.erase(slot_id)
+        except OSError as error:
+            raise _storage_failed(error) from error
 
     def _store(self, request: SetCertificateRequest) -> None:
-        pair_id = request.key_pair_id or 1
-        if request.erase:
-            if request.slot_id not in self._slots.entries:
-                raise ProtocolViolation(f"slot {request.slot_id} is empty")
-            self._slots.erase(request.slot_id)
-            self._keys.associate(request.slot_id, None)
-            return
-        pair = self._keys.entries.get(pair_id)
-        leaf = load_certificates(request.certificates[-1])[0]
-        if pair is None or pair.key is None or leaf.spki != pair.key.public_key.spki():
-            raise ProtocolViolation("the chain's leaf is not for a key of this device")
-        peer = request.peer
-        self._slots.put(
-            SlotEntry(
-                request.slot_id,
-                request.certificates,
-                request.model,
-                pair_id,
-                f"{peer.identity_kind}:{peer.identity}"
-                if peer.authenticated
-                else "unauthenticated",
-            )
+        model = self._model(request.model)
+        pair = self._key_pair(request.key_pair_id, request.algorithm, slot_id=request.slot_id)
+        if pair.key is None:
+            raise ProtocolViolation(f"key pair {pair.key_pair_id} has no key")
+        owner = self._reserved().get(request.slot_id, pair.key_pair_id)
+        if owner != pair.key_pair_id:
+            raise ProtocolViolation(f"slot {request.slot_id} belongs to key pair {owner}")
+        check_chain(request.certificates, request.model, pair.key.public_key)
+        entry = SlotEntry(
+            request.slot_id,
+            request.certificates,
+            model,
+            pair.key_pair_id,
+            describe(request.peer),
         )
-        self._keys.associate(request.slot_id, pair_id)
+        try:
+            self._slots.put(entry)
+        except OSError as error:
+            raise _storage_failed(error) from error
 
-    # -- keys, information, vendors -------------------------------------------------------------
+    def _model(self, asked: CertificateModel) -> CertificateModel:
+        """The model to store; NONE stands for what the device itself has: the device model."""
+        if asked is CertificateModel.ALIAS:
+            raise ProtocolViolation("this device makes no alias certificates")
+        return CertificateModel.DEVICE if asked is CertificateModel.NONE else asked
+
+    def _key_pair(self, number: int, algorithm: str, *, slot_id: int | None = None) -> KeyEntry:
+        """The key pair that a request is about: by its number, its slot, or its algorithm."""
+        entries = self._keys.entries
+        if number:
+            if number not in entries:
+                raise ProtocolViolation(f"there is no key pair {number}")
+            return entries[number]
+        if slot_id is not None and slot_id in self._slots.entries:
+            return entries[self._slots.entries[slot_id].key_pair_id]
+        for entry in entries.values():
+            if entry.key is not None and self._family(entry, algorithm) is not None:
+                return entry
+        raise ProtocolViolation(f"no key signs {algorithm}")
+
+    @staticmethod
+    def _family(entry: KeyEntry, algorithm: str) -> SignatureFamily | None:
+        """The family of the negotiated algorithm if the key signs with it."""
+        known = () if entry.key is None else entry.key.algorithms
+        return next((a.family for a in known if algorithm in (a.name, a.short)), None)
+
+    # -- key pairs ------------------------------------------------------------------------------
 
     def key_pairs(self) -> Sequence[KeyPair]:
-        """All key pairs as GET_KEY_PAIR_INFO tells them."""
-        pairs = []
-        for entry in self._keys.entries.values():
-            algorithms = entry.key.algorithms if entry.key is not None else ()
-            pairs.append(
-                KeyPair(
-                    key_pair_id=entry.key_pair_id,
-                    capabilities=0,
-                    usage_capabilities=int(entry.usage),
-                    current_usage=int(entry.usage),
-                    asym_capabilities=BASE_ASYM.mask(a for a in algorithms if not a.pqc),
-                    current_asym=BASE_ASYM.mask(a for a in algorithms if not a.pqc),
-                    pqc_capabilities=PQC_ASYM.mask(a for a in algorithms if a.pqc),
-                    current_pqc=PQC_ASYM.mask(a for a in algorithms if a.pqc),
-                    public_key_info=entry.key.public_key.algorithm_identifier()
-                    if entry.key is not None
-                    else b"",
-                    slot_mask=entry.slot_mask,
-                )
+        """All key pairs, by id from 1."""
+        changeable = bool(self.configuration.flags & ResponderFlags.SET_KEY_PAIR_INFO_CAP)
+        return [
+            key_pairs.describe(
+                entry, entry.slots | self._holds(entry.key_pair_id), changeable=changeable
             )
-        return pairs
+            for entry in self._keys.entries.values()
+        ]
 
     def set_key_pair(
         self,
-        key_pair_id: int,  # noqa: ARG002 - this device changes no keys
-        operation: int,  # noqa: ARG002
-        usage: int,  # noqa: ARG002
-        asym: int,  # noqa: ARG002
-        pqc: int,  # noqa: ARG002
-        slot_mask: int,  # noqa: ARG002
+        key_pair_id: int,
+        operation: int,
+        usage: int,
+        asym: int,
+        pqc: int,
+        slot_mask: int,
         peer: Peer,
     ) -> None:
-        """Keys in a folder are changed by their owner, not over the wire."""
-        self._may_provision(peer)
-        raise ProtocolViolation(
-            "the keys of this device are fixed", error_code=ErrorCode.OPERATION_FAILED
+        """Change, erase or generate a key pair; it is on the disk when this returns.
+
+        Raises:
+            ProtocolViolation: not permitted, no such key pair, or not possible.
+        """
+        trust = self.configuration.trust
+        require(
+            peer,
+            trust.may_provision,
+            "SET_KEY_PAIR_INFO",
+            trusted_environment=trust.trusted_environment,
         )
+        change = key_pairs.KeyPairChange(operation, usage, asym, pqc, slot_mask)
+        with self._lock:
+            entry = self._keys.entries.get(key_pair_id)
+            if entry is None:
+                raise ProtocolViolation(f"there is no key pair {key_pair_id}")
+            taken = {s: k for s, k in self._owners().items() if k != key_pair_id}
+            after = key_pairs.changed(entry, change, holds=self._holds(key_pair_id), taken=taken)
+            try:
+                self._keys.put(after)
+            except OSError as error:
+                raise _storage_failed(error) from error
+            self._credentials = self._build_credentials()
+
+    def _holds(self, key_pair_id: int) -> frozenset[int]:
+        """Slots with certificates for a key pair."""
+        entries = self._slots.entries.values()
+        return frozenset(each.slot_id for each in entries if each.key_pair_id == key_pair_id)
+
+    def _reserved(self) -> Mapping[int, int]:
+        """Empty slot -> the key pair it was given to."""
+        return {
+            slot: entry.key_pair_id
+            for entry in self._keys.entries.values()
+            for slot in entry.slots
+            if slot not in self._slots.entries
+        }
+
+    def _owners(self) -> Mapping[int, int]:
+        """Slot -> the key pair it belongs to."""
+        provisioned = {each.slot_id: each.key_pair_id for each in self._slots.entries.values()}
+        return {**self._reserved(), **provisioned}
+
+    # -- the rest -------------------------------------------------------------------------------
 
     def endpoint_info(self, sub_code: int) -> bytes | None:
-        """The device class identifiers of `device.toml` (DSP0274 table 133)."""
-        if sub_code != 1:
+        """What the device is in somebody's registry; None for another SubCode."""
+        if sub_code != EndpointInfoSubCode.DEVICE_CLASS_IDENTIFIER:
             return None
-        elements = [
+        identifiers = [
             DeviceClassIdentifier(
-                registry=registry_id(each.registry),
-                vendor_id=bytes.fromhex(each.vendor_id),
+                registry=registry_id(entry.registry),
+                vendor_id=bytes.fromhex(entry.vendor_id),
                 subordinate_ids=[
-                    SubordinateIdentifier(identifier=bytes.fromhex(i)) for i in each.identifiers
+                    SubordinateIdentifier(identifier=bytes.fromhex(text))
+                    for text in entry.identifiers
                 ],
             )
-            for each in self.configuration.device_class
+            for entry in self.configuration.device_class
         ]
-        return DeviceClassList(identifiers=elements).encode(Context(version=V14))
+        return DeviceClassList(identifiers=identifiers).encode(_CONTEXT)
+
+    def register_vendor(self, handler: VendorHandler) -> None:
+        """Have VENDOR_DEFINED requests offered to `handler`; the first that answers wins.
+
+        Args:
+            handler: gets the request and who asks; returns the answer, or None when the request is
+                not for it. Called from several threads.
+        """
+        with self._lock:
+            self._vendors = (*self._vendors, handler)
 
     def vendor_defined(self, message: VendorMessage, peer: Peer) -> VendorMessage | None:
         """What the first registered handler that understands the message answers."""
-        return next(
-            (answer for handler in self._vendors if (answer := handler(message, peer)) is not None),
-            None,
-        )
+        for handler in self._vendors:
+            answer = handler(message, peer)
+            if answer is not None:
+                return answer
+        return None
 
-    def application_data(self, data: bytes, peer: Peer) -> bytes | None:  # noqa: ARG002 - an echo is the same for all
-        """Echo, so that a session can be seen to carry data."""
+    def application_data(self, data: bytes, peer: Peer) -> bytes | None:  # noqa: ARG002 - the protocol's signature
+        """Send application data back as it came: something for the other end to test against."""
         return data
+
+
+def _storage_failed(error: OSError) -> ProtocolViolation:
+    return ProtocolViolation(
+        f"could not be stored: {error.strerror or error}", error_code=ErrorCode.OPERATION_FAILED
+    )

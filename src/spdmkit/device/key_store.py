@@ -5,13 +5,14 @@ Labels above the key say what GET_KEY_PAIR_INFO tells of it (DSP0274 10.28):
     SPDM-Usage: key-ex, challenge, measurement
     SPDM-Slots: 0, 1
 
-A file with labels and no key is a key pair that was erased: its id stays.
+A file with labels and no key is a key pair that was erased: its id stays, and so may the type of
+the key that is to be generated next ("SPDM-Next-Type: ec-p384").
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -36,18 +37,20 @@ class KeyEntry:
         key_pair_id: from 1.
         key: the private key; None when it was erased.
         usage: what it may be used for.
-        slots: the slots it is associated with.
+        slots: empty slots it is associated with; a slot with certificates names its key itself.
+        next_type: type of the key to generate, where there is none.
     """
 
     key_pair_id: int
     key: PrivateKey | None
     usage: KeyUsage = ALL_USES
     slots: frozenset[int] = frozenset()
+    next_type: str = ""
 
     @property
-    def slot_mask(self) -> int:
-        """AssocCertSlotMask."""
-        return sum(1 << slot for slot in self.slots)
+    def key_type(self) -> str:
+        """Type of the key, or of the one to generate."""
+        return self.next_type if self.key is None else self.key.key_type
 
 
 class KeyStore:
@@ -109,23 +112,12 @@ class KeyStore:
             "Usage": ", ".join(_usage_name(flag) for flag in entry.usage),
             "Slots": ", ".join(str(slot) for slot in sorted(entry.slots)),
         }
+        if entry.key is None and entry.next_type:
+            labels["Next-Type"] = entry.next_type
         block = b"" if entry.key is None else entry.key.to_pem(self._passphrase)
         path = self._folder / f"{entry.key_pair_id}.pem"
         write_whole(path, labelled.join(labels, block), mode=0o600)
         self.entries[entry.key_pair_id] = entry
-
-    def associate(self, slot: int, key_pair_id: int | None) -> None:
-        """Let a slot belong to one key pair, or to none.
-
-        Raises:
-            OSError: as `put`.
-        """
-        for entry in list(self.entries.values()):
-            slots = entry.slots - {slot}
-            if entry.key_pair_id == key_pair_id:
-                slots |= {slot}
-            if slots != entry.slots:
-                self.put(replace(entry, slots=slots))
 
 
 def _read(path: Path, passphrase: str | None) -> KeyEntry:
@@ -139,7 +131,7 @@ def _read(path: Path, passphrase: str | None) -> KeyEntry:
         key = PrivateKey.load(block, _needed(block, passphrase)) if block else None
     except ConfigurationError as error:
         raise ConfigurationError(f"private key {path}: {error}", hint=error.hint) from error
-    return KeyEntry(int(path.stem), key, usage, slots)
+    return KeyEntry(int(path.stem), key, usage, slots, labels.get("next-type", ""))
 
 
 def _needed(block: bytes, passphrase: str | None) -> str | None:

@@ -22,7 +22,7 @@ from spdmkit.messages import DeviceMode as DeviceModeStruct
 from spdmkit.messages.measurements import DebugMode, OperationalMode
 from spdmkit.protocol.responder.device import Measurement
 
-__all__ = ["MeasuredState", "extended_value", "measure"]
+__all__ = ["MeasuredState", "extended_value", "files_as_they_are", "measure"]
 
 MAX_FILE: Final = 256 << 20
 """Largest file that is measured by its digest, in bytes."""
@@ -65,6 +65,22 @@ def measure(configuration: Configuration, folder: Path) -> MeasuredState:
         for source in sorted(configuration.measurement, key=lambda each: each.index)
     ]
     return MeasuredState(taken, MeasurementLog(entries=entries).encode(_CONTEXT))
+
+
+def files_as_they_are(configuration: Configuration, folder: Path) -> tuple[object, ...]:
+    """Something that differs when a measured file changed: measuring again is for then only."""
+    names = [each.file for each in configuration.measurement if each.file]
+    names += [each.file for each in configuration.log if each.file]
+    names += [each.manifest.file for each in configuration.measurement if each.manifest]
+    return tuple(_identity(folder / name) for name in names)
+
+
+def _identity(path: Path) -> object:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def extended_value(

@@ -63,6 +63,8 @@ class Connection:
         vca_messages: the same, message by message.
         m1m2: what CHALLENGE_AUTH will sign.
         l1l2: what MEASUREMENTS outside a session will sign.
+        encapsulated_m1m2: what the requester's CHALLENGE_AUTH will sign (basic mutual
+            authentication).
         multi_key_digests: the DIGESTS that joins session transcripts ("D"), or empty.
         exchanged_since_vca: a request other than GET_DIGESTS came first, so there is no D.
         sessions: live sessions by id.
@@ -229,6 +231,9 @@ class Connection:
         keep = self.settings.keep_messages
         self.m1m2 = Transcript(algorithm, self.vca, keep=keep)
         self.l1l2 = self.measurement_transcript()
+        # The requester's CHALLENGE_AUTH: the reference leaves VCA out of it before 1.2.
+        prefix = self.vca if self.version >= V12 else b""
+        self.encapsulated_m1m2 = Transcript(algorithm, prefix, keep=keep)
 
     def measurement_transcript(self) -> Transcript:
         """A new L1/L2: VCA comes first from 1.2 on."""

@@ -171,7 +171,7 @@ class Call:
 
     def _note_encapsulated(self, response: bytes, *, restart: bool) -> None:
         transcript = self.connection.encapsulated_m1m2
-        if transcript is not None:
+        if self.session is None and transcript is not None:
             if restart:
                 transcript.reset()
             transcript.append(self.raw, response)

@@ -47,7 +47,14 @@ def authenticate_encapsulated(
         credentials: our slots.
         digests_first: the optimized flow: the responder's first request is an implicit GET_DIGESTS.
     """
-    slot = yield from _flow(link, credentials, _IN_HANDSHAKE, digests_first=digests_first)
+    if digests_first:
+        # Nobody sent this request: only its response enters a transcript.
+        first = GetDigests().encode(link.connection.context)
+        slot = yield from _flow(link, credentials, 0, first, _IN_HANDSHAKE)
+    else:
+        asked = (yield from link.ask(GetEncapsulatedRequest(), EncapsulatedRequest)).message
+        first = asked.encapsulated_request
+        slot = yield from _flow(link, credentials, asked.request_id, first, _IN_HANDSHAKE)
     # The reference responder says "absent" where it means slot 0.
     return slot or 0
 
@@ -57,35 +64,35 @@ def serve_encapsulated(link: Link, credentials: Credentials) -> Exchange[bool]:
 
     Returns:
         False when it had none.
+
+    Raises:
+        PeerError: the responder took one of our answers for wrong.
+        SpdmError: as `Link.ask`.
     """
+    transcript = link.connection.encapsulated_m1m2
+    if link.session is None and transcript is not None:
+        # Basic mutual authentication signs what its own flow holds (DSP0274, M1/M2).
+        transcript.reset()
     try:
-        yield from _flow(link, credentials, None, digests_first=False)
+        asked = (yield from link.ask(GetEncapsulatedRequest(), EncapsulatedRequest)).message
     except PeerError as error:
         if error.code in (ErrorCode.DECRYPT_ERROR, ErrorCode.REQUEST_RESYNCH):
             raise
         # Whatever else it says, it has nothing for us.
         return False
+    yield from _flow(link, credentials, asked.request_id, asked.encapsulated_request, None)
     return True
 
 
 def _flow(
     link: Link,
     credentials: Credentials,
+    request_id: int,
+    request: bytes,
     permitted: frozenset[RequestCode] | None,
-    *,
-    digests_first: bool,
 ) -> Exchange[int | None]:
-    """Serve one flow to its end; the slot byte that ended it, if one did."""
-    request_id = 0
-    if digests_first:
-        request = GetDigests().encode(link.connection.context)
-        # Nobody sent this request: only its response enters a transcript.
-        response = yield from _answer(link, credentials, request, permitted)
-    else:
-        answer = yield from link.ask(GetEncapsulatedRequest(), EncapsulatedRequest)
-        request_id = answer.message.request_id
-        request = answer.message.encapsulated_request
-        response = yield from _answer(link, credentials, request, permitted)
+    """Serve one flow from its first request to its end; the slot byte that ended it, if one did."""
+    response = yield from _answer(link, credentials, request, permitted)
     for _ in range(_MOST_REQUESTS):
         delivery = DeliverEncapsulatedResponse(
             request_id=request_id, encapsulated_response=response

@@ -62,7 +62,7 @@ class EncapsulatedLink(Link):
     def note_digests(self, request: bytes, response: bytes) -> None:
         """The first DIGESTS joins the session's transcript (ED, 1.3); M1/M2 starts anew."""
         transcript = self.connection.encapsulated_m1m2
-        if transcript is not None:
+        if self.session is None and transcript is not None:
             transcript.reset()
             transcript.append(request, response)
         session = self.session
@@ -72,7 +72,7 @@ class EncapsulatedLink(Link):
     def note_for_challenge(self, request: bytes, response: bytes) -> None:
         """GET_CERTIFICATE and CERTIFICATE enter the encapsulated M1/M2."""
         transcript = self.connection.encapsulated_m1m2
-        if transcript is not None:
+        if self.session is None and transcript is not None:
             transcript.append(request, response)
 
     @property
