@@ -1,0 +1,288 @@
+"""One verifier: policy, trust, reference values and revocation put together once, used many times.
+
+What files are given adds to what the policy names; nothing given loosens it. Trust is per purpose:
+roots of devices, roots of those who sign reference values, keys of collecting verifiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from spdmkit.attestation.appraiser import appraise, refused
+from spdmkit.attestation.checks import Expectations
+from spdmkit.attestation.evidence import Evidence
+from spdmkit.attestation.files import read_bounded
+from spdmkit.attestation.outcome import AttestationResult
+from spdmkit.attestation.policy import DEFAULT_POLICY, Policy
+from spdmkit.attestation.policy_file import load_policy
+from spdmkit.attestation.reference.loader import MAX_FILE_SIZE, Reference, read_references
+from spdmkit.attestation.reference.model import DeviceClaims
+from spdmkit.attestation.reference.signers import SignerCheck
+from spdmkit.attestation.reference.store import ReferenceStore, RejectedReference, Selection
+from spdmkit.attestation.revocation import load_revocation
+from spdmkit.attestation.verification import (
+    DeviceTrust,
+    EvidenceError,
+    LiveProof,
+    VerifiedEvidence,
+    verify_evidence,
+)
+from spdmkit.crypto.keys import PublicKey
+from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
+from spdmkit.identity import (
+    ChainCache,
+    Purpose,
+    RevocationData,
+    TrustAnchors,
+    TrustedPublicKey,
+)
+
+__all__ = ["Sources", "Verifier"]
+
+PathLike = str | Path
+
+_JUDGED_ANEW: Final = 3600
+"""Seconds after which the signers of reference values are judged again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The files a verifier works with; a policy file may name more of each kind.
+
+    Attributes:
+        policy: the policy file, or None for the default policy.
+        trust_anchors: roots of devices.
+        public_key: a device's own key instead of roots (slot 255).
+        references: files of reference values, in any format.
+        reference_anchors: roots of those who may sign reference values.
+        store: folder of a reference store, in place of the policy's.
+        crls, ocsp: revocation lists and OCSP responses.
+        collectors: public keys of verifiers that are trusted to say when they collected evidence.
+        identities: identities, one of which each device must have.
+        profile: vendor profile for manifests that do not show their own.
+        ignore_reference_expiry: accept signers of reference values whose certificates have ended.
+    """
+
+    policy: PathLike | None = None
+    trust_anchors: Sequence[PathLike] = ()
+    public_key: PathLike | None = None
+    references: Sequence[PathLike] = ()
+    reference_anchors: Sequence[PathLike] = ()
+    store: PathLike | None = None
+    crls: Sequence[PathLike] = ()
+    ocsp: Sequence[PathLike] = ()
+    collectors: Sequence[PathLike] = ()
+    identities: Sequence[str] = ()
+    profile: str = ""
+    ignore_reference_expiry: bool = False
+
+
+@dataclass(slots=True)
+class Verifier:
+    """Everything but the device: made once, safe to use from several threads.
+
+    Attributes:
+        policy: what is demanded.
+        anchors: roots of devices, or None.
+        public_key: a device's own key, or None.
+        signers: roots of those who sign reference values, or None.
+        documents: reference values as they came: name and bytes.
+        store: where more of them are looked for, by identity.
+        revocation: CRLs and OCSP responses.
+        collectors: keys of verifiers whose word on time counts.
+        identities: identities, one of which each device must have.
+        profile: vendor profile for manifests that do not show their own.
+        cache: chains verified before; None verifies every time.
+    """
+
+    policy: Policy = DEFAULT_POLICY
+    anchors: TrustAnchors | None = None
+    public_key: TrustedPublicKey | None = None
+    signers: TrustAnchors | None = None
+    documents: tuple[tuple[str, bytes], ...] = ()
+    store: ReferenceStore | None = None
+    revocation: RevocationData = field(default_factory=RevocationData)
+    collectors: tuple[PublicKey, ...] = ()
+    identities: tuple[str, ...] = ()
+    profile: str = ""
+    cache: ChainCache | None = None
+    _loaded: tuple[int, Selection] | None = field(default=None, init=False, repr=False)
+
+    @classmethod
+    def from_files(cls, sources: Sources, *, cache: ChainCache | None = None) -> Verifier:
+        """Read all files.
+
+        Args:
+            sources: which.
+            cache: where to remember chains; None verifies every time.
+
+        Raises:
+            ConfigurationError: a file cannot be read or is wrong, or both roots and a key are
+                given, or neither.
+        """
+        policy = DEFAULT_POLICY if sources.policy is None else load_policy(sources.policy)
+        if sources.ignore_reference_expiry:
+            rule = replace(policy.references, ignore_signer_expiry=True)
+            policy = replace(policy, references=rule)
+        roots = (*sources.trust_anchors, *policy.identity.trust_anchors)
+        if bool(roots) == (sources.public_key is not None):
+            raise ConfigurationError(
+                "give either roots of devices or a device's own key",
+                hint="--trust-anchor FILE, or --public-key FILE",
+            )
+        signers = (*sources.reference_anchors, *policy.references.signers)
+        folder = sources.store if sources.store is not None else policy.references.store
+        key = sources.public_key
+        return cls(
+            policy=policy,
+            anchors=TrustAnchors.from_files(roots, Purpose.DEVICE) if roots else None,
+            public_key=TrustedPublicKey.from_file(key) if key is not None else None,
+            signers=(
+                TrustAnchors.from_files(signers, Purpose.REFERENCE_SIGNER) if signers else None
+            ),
+            documents=tuple(
+                (Path(path).name, read_bounded(path, MAX_FILE_SIZE)) for path in sources.references
+            ),
+            store=ReferenceStore(folder) if folder is not None else None,
+            revocation=load_revocation(
+                (*sources.crls, *policy.identity.crls), (*sources.ocsp, *policy.identity.ocsp)
+            ),
+            collectors=tuple(_public_key(path) for path in sources.collectors),
+            identities=tuple(sources.identities),
+            profile=sources.profile,
+            cache=cache,
+        )
+
+    def trust(self, time: int) -> DeviceTrust:
+        """Whose keys are believed at a time, seconds since 1970."""
+        rule = self.policy.identity
+        return DeviceTrust(
+            time,
+            self.anchors,
+            self.public_key,
+            self.revocation,
+            rule.demand_revocation,
+            rule.demand_hardware_identity,
+            cache=self.cache,
+        )
+
+    def check(self, time: int) -> SignerCheck:
+        """What signers of reference values have to meet at a time."""
+        rule = self.policy.references
+        demanded = rule.demand_signature
+        if demanded is None:
+            demanded = self.signers is not None
+        return SignerCheck(self.signers, time, rule.ignore_signer_expiry, demanded)
+
+    def references(self, claims: DeviceClaims, time: int) -> Selection:
+        """The reference values for a device: those that were given, and the store's.
+
+        Raises:
+            ConfigurationError: a file that was given is in no format that is known.
+        """
+        given = self._given(time)
+        if self.store is None:
+            return given
+        found = self.store.select(claims, self.check(time))
+        return Selection((*given.references, *found.references), (*given.rejected, *found.rejected))
+
+    def _given(self, time: int) -> Selection:
+        """The values of the files, their signers judged at about that time."""
+        loaded = self._loaded
+        if loaded is not None and abs(time - loaded[0]) < _JUDGED_ANEW:
+            return loaded[1]
+        check = self.check(time)
+        references: list[Reference] = []
+        rejected: list[RejectedReference] = []
+        for name, data in self.documents:
+            try:
+                references += read_references(data, check, source=name, profile=self.profile)
+            except AuthenticationError as error:
+                rejected.append(RejectedReference(name, error))
+            except DecodeError as error:
+                raise ConfigurationError(str(error)) from error
+        selection = Selection(tuple(references), tuple(rejected))
+        self._loaded = (time, selection)
+        return selection
+
+    def appraise(
+        self,
+        evidence: VerifiedEvidence,
+        time: int,
+        *,
+        nonces: Iterable[bytes] = (),
+        target: str = "",
+        known_keys: Mapping[str, str] | None = None,
+    ) -> AttestationResult:
+        """Appraise what was verified.
+
+        Args:
+            evidence: from `Collected.verified`, `PskCollected.verified` or `verify_evidence`.
+            time: the time of the appraisal, seconds since 1970.
+            nonces: ours, when they are known.
+            target: address of the device, for `known_keys`.
+            known_keys: `KnownDevices.keys`.
+
+        Raises:
+            ConfigurationError: a file of reference values cannot be used.
+        """
+        found = self.references(evidence.claims, time)
+        return appraise(
+            evidence,
+            self._expectations(time, nonces, target, known_keys),
+            policy=self.policy,
+            references=found.references,
+            rejected=found.rejected,
+        )
+
+    def appraise_evidence(
+        self,
+        evidence: Evidence,
+        time: int,
+        *,
+        nonces: Iterable[bytes] = (),
+        target: str = "",
+        known_keys: Mapping[str, str] | None = None,
+        live: LiveProof | None = None,
+    ) -> AttestationResult:
+        """Verify evidence and appraise it; what is not authentic gives a result too: untrusted.
+
+        Args and errors are those of `appraise`; `live` is what its conversation verified already.
+        """
+        try:
+            verified = verify_evidence(evidence, self.trust(time), live=live)
+        except EvidenceError as error:
+            return self.refused(error, time, target=target or evidence.target)
+        return self.appraise(verified, time, nonces=nonces, target=target, known_keys=known_keys)
+
+    def refused(
+        self, error: AuthenticationError | DecodeError, time: int, *, target: str = ""
+    ) -> AttestationResult:
+        """The result for what is not authentic, or cannot be read: untrusted, and in which step."""
+        return refused(error, Expectations(time), policy=self.policy, target=target)
+
+    def _expectations(
+        self,
+        time: int,
+        nonces: Iterable[bytes],
+        target: str,
+        known_keys: Mapping[str, str] | None,
+    ) -> Expectations:
+        return Expectations(
+            time,
+            frozenset(nonces),
+            self.identities,
+            target,
+            known_keys or {},
+            self.collectors,
+        )
+
+
+def _public_key(path: PathLike) -> PublicKey:
+    try:
+        return PublicKey.load(read_bounded(path, 1 << 16))
+    except DecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
