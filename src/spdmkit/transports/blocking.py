@@ -10,6 +10,7 @@ import inspect
 import itertools
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -36,6 +37,8 @@ CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 30.0
 """Seconds that a peer may take nothing of what we send."""
 GOODBYE_TIMEOUT = 2.0
+SLICE = 0.5
+"""Seconds that one read may block; a deadline nearer than that is waited for by polling."""
 READ_SIZE = 0x1_0010
 """Bytes read at once: the largest frame of any framing fits."""
 
@@ -102,6 +105,7 @@ class BlockingConnection:
         self._make_tap = tap
         self._tap: Tap | None = None
         self._poll = select.poll()
+        self._wakes = False
         self._role = role
         self._guesses = uri.scheme == "tcp" and uri.dialect is None and role is Role.REQUESTER
         remembered = memory.recall(self._key, time.monotonic()) if memory else None
@@ -255,6 +259,7 @@ class BlockingConnection:
             )
             sock = dial(self.uri.host, self._timeout)
             local, peer = _addresses(sock)
+            self._wakes = _wake_after(sock, SLICE)
             line = Line(sock, framing, local, peer)
         self._poll.register(line.wire.fileno(), select.POLLIN)
         self._tap = self._make_tap(line.local, line.peer) if self._make_tap else None
@@ -365,8 +370,9 @@ class BlockingConnection:
 
     def _read(self, deadline: float | None) -> bytes | None:
         """What came, empty when the peer is gone, or None when nothing came in time."""
-        wait = None if deadline is None else max(deadline - time.monotonic(), 0.0) * 1000
-        if not self._poll.poll(wait):
+        wait = SLICE + 1 if deadline is None else max(deadline - time.monotonic(), 0.0)
+        # Where the kernel wakes us by itself, waiting and reading are one system call.
+        if not (self._wakes and wait > SLICE) and not self._poll.poll(wait * 1000):
             return None
         try:
             data = self._line.wire.recv(READ_SIZE)
@@ -423,6 +429,19 @@ def _addresses(sock: socket.socket) -> tuple[str, str]:
     except OSError as error:
         sock.close()
         raise TransportError(f"the connection broke at once: {error.strerror}") from error
+
+
+def _wake_after(sock: socket.socket, seconds: float) -> bool:
+    """Let reads and writes block, but no longer than this; False where that is not to be had."""
+    whole = int(seconds)
+    interval = struct.pack("ll", whole, int((seconds - whole) * 1e6))
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+    except OSError:
+        return False
+    sock.setblocking(True)
+    return True
 
 
 def _writable(descriptor: int, timeout: float) -> bool:

@@ -4,60 +4,93 @@ from __future__ import annotations
 
 __all__ = ["ReceiveBuffer"]
 
+SMALL = 2048
+"""Reads below this many bytes are put together as they come: a peer that sends single bytes must
+not cost an object for each."""
+
 
 class ReceiveBuffer:
     """A queue of bytes.
 
-    A read that holds whole frames is kept as it came: each frame is then one slice of it, one copy.
-    Only what is cut across reads is put together.
+    Reads are kept as they came. A frame within one read is one slice of it, and a frame across
+    several is joined once: every byte is copied one time.
     """
 
-    __slots__ = ("_data", "_start")
+    __slots__ = ("_parts", "_size", "_start")
 
     def __init__(self) -> None:
-        self._data: bytes | bytearray = b""
+        self._parts: list[bytes | bytearray] = []
         self._start = 0
+        """Bytes of the first part that are taken already."""
+        self._size = 0
 
     def __len__(self) -> int:
-        return len(self._data) - self._start
+        return self._size
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes at the end."""
-        if self._start == len(self._data):
-            self._data = bytes(data)
-            self._start = 0
+        size = len(data)
+        if not size:
             return
-        kept = self._data
-        if isinstance(kept, bytes):
-            kept = self._data = bytearray(kept[self._start :])
-            self._start = 0
-        elif self._start:
-            del kept[: self._start]
-            self._start = 0
-        kept += data
+        self._size += size
+        parts = self._parts
+        if size >= SMALL or not parts:
+            parts.append(bytes(data))
+            return
+        last = parts[-1]
+        if not isinstance(last, bytearray):
+            last = bytearray()
+            parts.append(last)
+        last += data
 
     def peek(self, size: int, at: int = 0) -> bytes:
         """Up to `size` bytes from offset `at`, without taking them."""
         first = self._start + at
-        return _cut(self._data, first, min(first + size, len(self._data)))
+        last = min(first + size, self._start + self._size)
+        if not self._parts or last <= len(self._parts[0]):
+            return bytes(self._parts[0][first:last]) if self._parts else b""
+        return self._join(first, last)
 
     def take(self, size: int, skip: int = 0) -> bytes:
         """Take `skip + size` bytes and return the last `size` of them; they must be there."""
         first = self._start + skip
-        taken = _cut(self._data, first, first + size)
-        self._start = first + size
-        if self._start >= len(self._data):
-            self.clear()
+        last = first + size
+        if not self._parts:
+            return b""
+        head = self._parts[0]
+        taken = bytes(head[first:last]) if last <= len(head) else self._join(first, last)
+        self._drop(last)
+        self._size -= skip + size
         return taken
 
     def clear(self) -> None:
         """Forget everything."""
-        self._data = b""
-        self._start = 0
+        self._parts.clear()
+        self._start = self._size = 0
 
+    def _join(self, first: int, last: int) -> bytes:
+        """Bytes of several parts; positions count from the beginning of the first part."""
+        pieces: list[memoryview] = []
+        for part in self._parts:
+            if last <= 0:
+                break
+            if first < len(part):
+                pieces.append(memoryview(part)[max(first, 0) : last])
+            first -= len(part)
+            last -= len(part)
+        joined = b"".join(pieces)
+        for piece in pieces:
+            # A bytearray cannot grow while somebody looks at it.
+            piece.release()
+        return joined
 
-def _cut(data: bytes | bytearray, first: int, last: int) -> bytes:
-    if isinstance(data, bytes):
-        return data[first:last]
-    with memoryview(data) as view:
-        return bytes(view[first:last])
+    def _drop(self, upto: int) -> None:
+        done = 0
+        for part in self._parts:
+            if upto < len(part):
+                break
+            upto -= len(part)
+            done += 1
+        if done:
+            del self._parts[:done]
+        self._start = upto
