@@ -13,6 +13,7 @@ from spdmkit.attestation.collect import Wanted, collect, collect_psk
 from spdmkit.attestation.files import write_atomic
 from spdmkit.attestation.known_devices import KnownDevices
 from spdmkit.attestation.verification import EvidenceError
+from spdmkit.cli.capturing import capture_option
 from spdmkit.cli.connecting import (
     algorithms_option,
     pre_shared_key,
@@ -56,7 +57,7 @@ _PATH = click.Path(dir_okay=False, path_type=Path)
 @click.option("--known-devices", type=_PATH, help="Keys that targets had before.")
 @click.option("--remember", is_flag=True, help="Add a new target to --known-devices.")
 @click.option("--evidence", type=_PATH, help="Keep the evidence in this file.")
-@click.option("--capture", type=_PATH, help="Record the conversation as pcapng.")
+@capture_option
 @common
 def command(uri: str, as_json: bool, verbose: bool, **options: Any) -> int:
     """Attest the device at URI: who it is, what it runs, and whether that is what it should be."""
@@ -116,27 +117,9 @@ def _collect(
         now=int(time.time()),
     )
     factory = requester_factory(settings, credentials=credentials)
-    with connect(uri, factory, tap=_tap(options["capture"])) as connection:
+    with connect(uri, factory, tap=options["capture"].dialled) as connection:
         link = Link(connection.endpoint.connection)
         return connection.run(collect(link, trust, wanted))
-
-
-def _tap(path: Path | None) -> Any:
-    if path is None:
-        return None
-    from spdmkit.capture.writer import CaptureWriter
-
-    writer = CaptureWriter(path)
-
-    def tap(local: str, peer: str) -> Any:
-        return writer.tcp(_host_port(local), _host_port(peer), initiator=True)
-
-    return tap
-
-
-def _host_port(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def _keep(path: Path, collected: Collected) -> None:
@@ -168,7 +151,7 @@ def _by_pre_shared_key(
         algorithms=algorithms_option(options["algorithms"]),
         psk=True,
     )
-    with connect(uri, requester_factory(settings), tap=_tap(options["capture"])) as connection:
+    with connect(uri, requester_factory(settings), tap=options["capture"].dialled) as connection:
         state = connection.endpoint.connection
         found = connection.run(collect_psk(Link(state), psk, Wanted(raw=options["raw"])))
         version = f"{state.version >> 4}.{state.version & 0xF}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from spdmkit.cli.capturing import Capture, capture_option
 from spdmkit.cli.options import common, example
 from spdmkit.errors import TransportError
 
@@ -17,9 +18,10 @@ __all__ = ["command"]
 _START = 20.0
 
 
-@click.command(name="demo", epilog=example("spdm demo"))
+@click.command(name="demo", epilog=example("spdm demo", "spdm demo --capture demo.pcapng"))
+@capture_option
 @common
-def command(as_json: bool, verbose: bool) -> int:
+def command(capture: Capture, as_json: bool, verbose: bool) -> int:
     """Make a software device and its root, serve it on loopback, attest it twice: in the clear
     and inside a session."""  # noqa: D205, D209 - click shows the first paragraph whole
     from spdmkit.device.initialise import initialise
@@ -39,7 +41,7 @@ def command(as_json: bool, verbose: bool) -> int:
         try:
             uri = _listening(server)
             click.echo(f"it listens on {uri}", err=True)
-            return _attest_twice(uri, folder, as_json=as_json, verbose=verbose)
+            return _attest_twice(uri, folder, capture, as_json=as_json, verbose=verbose)
         finally:
             server.terminate()
             server.wait(timeout=_START)
@@ -54,7 +56,7 @@ def _listening(server: subprocess.Popen[str]) -> str:
     return line.removeprefix("listening on ").strip()
 
 
-def _attest_twice(uri: str, folder: Path, *, as_json: bool, verbose: bool) -> int:
+def _attest_twice(uri: str, folder: Path, capture: Capture, *, as_json: bool, verbose: bool) -> int:
     from spdmkit.cli.attest import command as attest
 
     common_arguments = [
@@ -72,5 +74,6 @@ def _attest_twice(uri: str, folder: Path, *, as_json: bool, verbose: bool) -> in
         if as_json and not extra:
             continue
         click.echo(f"\nattesting it {title}\n", err=True)
-        codes.append(int(attest.main([*common_arguments, *extra], standalone_mode=False)))
+        arguments = [*common_arguments, *extra]
+        codes.append(int(attest.main(arguments, standalone_mode=False, obj=capture)))
     return max(codes)

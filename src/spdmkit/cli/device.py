@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from spdmkit.cli.capturing import Capture, capture_option
 from spdmkit.cli.options import common, example
 from spdmkit.errors import ConfigurationError
 
@@ -99,9 +100,15 @@ def init(
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--listen", "uris", multiple=True, required=True, help="Where; port 0: any.")
 @_passphrase_option
+@capture_option
 @common
 def serve(
-    folder: Path, uris: tuple[str, ...], passphrase_file: Path | None, as_json: bool, verbose: bool
+    folder: Path,
+    uris: tuple[str, ...],
+    passphrase_file: Path | None,
+    capture: Capture,
+    as_json: bool,
+    verbose: bool,
 ) -> int:
     """Serve the device in FOLDER until SIGINT or SIGTERM."""
     from spdmkit.cli import serving
@@ -120,5 +127,5 @@ def serve(
         if verbose:
             click.echo(str(event), err=True)
 
-    asyncio.run(serving.serve(device, uris, ready=ready, report=report))
+    asyncio.run(serving.serve(device, uris, ready=ready, report=report, tap=capture.accepted))
     return 0

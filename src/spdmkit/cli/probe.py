@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from spdmkit.cli.capturing import Capture, capture_option
 from spdmkit.cli.connecting import requester_factory, requester_settings
 from spdmkit.cli.options import common, example
 from spdmkit.errors import PeerError
@@ -23,11 +24,12 @@ __all__ = ["command"]
 
 @click.command(name="probe", epilog=example("spdm probe tcp://192.0.2.7"))
 @click.argument("uri")
+@capture_option
 @common
-def command(uri: str, as_json: bool, verbose: bool) -> int:  # noqa: ARG001 - every command has -v
+def command(uri: str, capture: Capture, as_json: bool, verbose: bool) -> int:  # noqa: ARG001 - every command has -v
     """Show what the responder at URI supports; nothing is verified."""
     settings = requester_settings(versions=ALL_VERSIONS, sessions=True)
-    with connect(uri, requester_factory(settings)) as connection:
+    with connect(uri, requester_factory(settings), tap=capture.dialled) as connection:
         link = Link(connection.endpoint.connection)
         found = connection.run(_probe(link))
     if as_json:

@@ -9,21 +9,26 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from spdmkit.cli.connecting import key_log
 from spdmkit.protocol.connection import Connection, Role
 from spdmkit.protocol.responder.endpoint import ResponderEndpoint
 from spdmkit.transports.server import Listener, listen
 
 if TYPE_CHECKING:
     from spdmkit.device.folder import FolderDevice
-    from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
+    from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory, TapFactory
     from spdmkit.transports.server import ListenerEvent
 
 __all__ = ["responder_factory", "serve"]
 
 
 def responder_factory(device: FolderDevice) -> EndpointFactory:
-    """Makes a responder for each connection; the device is shared, nothing else is."""
+    """Makes a responder for each connection; the device is shared, nothing else is.
+
+    Secrets go to SPDMKEYLOGFILE when that is set.
+    """
     settings = device.configuration.settings()
+    events = key_log()
 
     def make(info: ConnectionInfo) -> ResponderEndpoint:
         connection = Connection(
@@ -32,6 +37,8 @@ def responder_factory(device: FolderDevice) -> EndpointFactory:
             clock=time.monotonic,
             random=os.urandom,
             record_profile=info.record_profile,
+            events=events,
+            log_keys=events is not None,
         )
         return ResponderEndpoint(connection, device, name=info.name)
 
@@ -44,6 +51,7 @@ async def serve(
     *,
     ready: Callable[[Listener], None],
     report: Callable[[ListenerEvent], None] | None = None,
+    tap: TapFactory | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; what is in flight is finished within a few seconds.
 
@@ -52,6 +60,7 @@ async def serve(
         uris: where to listen.
         ready: told of each listener once it listens, with its real port.
         report: told of what happens to connections.
+        tap: sees all bytes, for a capture.
     """
     factory = responder_factory(device)
     stop = asyncio.Event()
@@ -61,7 +70,7 @@ async def serve(
     listeners: list[Listener] = []
     try:
         for uri in uris:
-            listener = await listen(uri, factory, on_event=report)
+            listener = await listen(uri, factory, on_event=report, tap=tap)
             listeners.append(listener)
             ready(listener)
         await stop.wait()
