@@ -226,3 +226,17 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "spdm attest" in done.stdout
+
+
+def test_mutual_authentication(tmp_path: Path) -> None:
+    device, verifier = tmp_path / "device", tmp_path / "verifier"
+    spdm("device", "init", device, "--algorithm", "ecdsa-p256")
+    spdm("device", "init", verifier, "--algorithm", "ecdsa-p256", "--requester")
+    settings = (device / "device.toml").read_text()
+    roots = (verifier / "trust-anchor.pem").read_text()
+    (device / "requesters.pem").write_text(roots)
+    (device / "device.toml").write_text(settings.replace("# requester_trust", "requester_trust"))
+    with serving(device) as uri:
+        spdm("attest", uri, *judged(device), "--mutual", verifier)
+        spdm("attest", uri, *judged(device), "--session")
+        spdm("attest", uri, *judged(device), "--mutual", device, code=3)

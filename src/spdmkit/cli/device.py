@@ -65,11 +65,17 @@ _passphrase_option = click.option(
     show_default=True,
     help="Kind of the device's keys.",
 )
+@click.option(
+    "--requester",
+    is_flag=True,
+    help="Its certificate is for asking too: it can be the --mutual identity of a verifier.",
+)
 @_passphrase_option
 @common
 def init(
     folder: Path,
     algorithm: str,
+    requester: bool,
     passphrase_file: Path | None,
     as_json: bool,
     verbose: bool,  # noqa: ARG001 - every command has -v
@@ -77,7 +83,12 @@ def init(
     """Make a device in FOLDER: keys, a chain of three certificates, measurements."""
     from spdmkit.device.initialise import initialise
 
-    initialise(folder, algorithm=algorithm, passphrase=_passphrase(passphrase_file))
+    initialise(
+        folder,
+        algorithm=algorithm,
+        passphrase=_passphrase(passphrase_file),
+        requester=requester,
+    )
     made = {
         "device": str(folder),
         "trust_anchor": str(folder / "trust-anchor.pem"),

@@ -137,7 +137,12 @@ file = "psk.toml"
 
 
 def initialise(
-    folder: Path, *, algorithm: str = "ecdsa-p384", passphrase: str | None = None, serial: str = ""
+    folder: Path,
+    *,
+    algorithm: str = "ecdsa-p384",
+    passphrase: str | None = None,
+    serial: str = "",
+    requester: bool = False,
 ) -> None:
     """Make a device.
 
@@ -146,6 +151,8 @@ def initialise(
         algorithm: a key of `ALGORITHMS`.
         passphrase: encrypts the private keys; None leaves them in the clear, for their owner only.
         serial: serial number in its name; random by default.
+        requester: its certificate is for asking too: it can be the `--mutual` identity of a
+            requester (DSP0274 10.9.2.1).
 
     Raises:
         ConfigurationError: the folder holds something, or the algorithm has no such name.
@@ -164,7 +171,7 @@ def initialise(
     leaf = middle.issue(
         f"CN=spdmkit device {serial}",
         leaf_key.public_key,
-        Profile.leaf(CertificateModel.DEVICE, name),
+        Profile.leaf(CertificateModel.DEVICE, name, requester=requester),
     )
     keys = KeyStore.create(folder / "keys", passphrase)
     keys.put(KeyEntry(1, leaf_key, slots=frozenset({0})))
