@@ -16,6 +16,7 @@ __all__ = [
     "DecodeError",
     "PeerError",
     "ProtocolViolation",
+    "ResetRequired",
     "SpdmError",
     "TransportError",
     "UnsupportedAlgorithm",
@@ -98,6 +99,19 @@ class PeerError(SpdmError):
         self.data = data
         self.extended = extended
         self.frame = frame
+
+
+class ResetRequired(PeerError):
+    """The peer did what was asked, but it takes effect with its next reset (ERROR ResetRequired).
+
+    Attributes:
+        tracking_tag: what to ask for the result of a GET_CSR with after the reset (1 to 7); 0 for
+            other requests.
+    """
+
+    def __init__(self, message: str, *, code: int, tracking_tag: int, hint: str = "") -> None:
+        super().__init__(message, code=code, data=tracking_tag, hint=hint)
+        self.tracking_tag = tracking_tag
 
 
 class ProtocolViolation(SpdmError):

@@ -6,20 +6,25 @@ import datetime as dt
 import functools
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
+
+import pytest
 
 from spdmkit.crypto.keys import PrivateKey
 from spdmkit.crypto.registry import HashAlgorithm, SignatureAlgorithm
 from spdmkit.crypto.signing import LocalSigner
-from spdmkit.errors import AuthenticationError, TransportError
+from spdmkit.errors import AuthenticationError, PeerError, SpdmError, TransportError
 from spdmkit.identity import (
     CertificateChain,
+    Profile,
     Purpose,
     TrustAnchors,
     VerifiedChain,
+    build_csr,
     verify_chain,
 )
-from spdmkit.messages import MeasurementKind, ResponderFlags
+from spdmkit.messages import ErrorCode, MeasurementKind, Message, ResponderFlags
 from spdmkit.protocol.actions import Exchange
 from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.connection import Connection, Role
@@ -30,6 +35,8 @@ from spdmkit.protocol.frames import Frame
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.proofs import ProvenKey
 from spdmkit.protocol.records import TCP_STRICT, RecordProfile
+from spdmkit.protocol.requester.negotiate import negotiate
+from spdmkit.protocol.requester.sessions import PreSharedKey, psk_exchange
 from spdmkit.protocol.responder.device import (
     CsrRequest,
     KeyPair,
@@ -44,6 +51,7 @@ from spdmkit.protocol.settings import ALL_VERSIONS, Settings
 from .pki import make_chain
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 F = ResponderFlags
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -96,6 +104,9 @@ class MemoryDevice:
         self.requester_anchors: TrustAnchors | None = None
         self.received: list[tuple[bytes, Peer]] = []
         self.known: dict[int, ProvenKey] = {}
+        self.csr_requests: list[CsrRequest] = []
+        self.stored: list[SetCertificateRequest] = []
+        self.provisioning_error: SpdmError | None = None
 
     def measurements(self, *, fresh: bool) -> Sequence[Measurement]:
         return self.values
@@ -123,10 +134,22 @@ class MemoryDevice:
         return self.known.get(slot_id)
 
     def certificate_signing_request(self, request: CsrRequest) -> bytes:
-        raise AssertionError
+        self.csr_requests.append(request)
+        if self.provisioning_error is not None:
+            raise self.provisioning_error
+        profile = Profile.leaf(request.model, "ACME:Widget:0001", requester=True)
+        return build_csr(self.key, subject="CN=Test Device", profile=profile)
 
     def set_certificate(self, request: SetCertificateRequest) -> None:
-        raise AssertionError
+        self.stored.append(request)
+        if self.provisioning_error is not None:
+            raise self.provisioning_error
+        slots = dict(self.credentials.slots)
+        slots.pop(request.slot_id, None)
+        if not request.erase:
+            signer = LocalSigner(self.key)
+            slots[request.slot_id] = Slot(request.slot_id, request.certificates, signer)
+        self.credentials = Credentials(slots.values(), supported=range(8))
 
     def key_pairs(self) -> Sequence[KeyPair]:
         return ()
@@ -172,6 +195,7 @@ class Pair:
         responder: dict[str, Any] | None = None,
         profile: RecordProfile = TCP_STRICT,
         credentials: Credentials | None = None,
+        settings: Settings | None = None,
     ) -> None:
         self.clock = Clock()
         self.device = device or MemoryDevice()
@@ -186,11 +210,12 @@ class Pair:
         rsp: dict[str, Any] = {"versions": versions, "capabilities": EVERYTHING}
         req.update(requester or {})
         rsp.update(responder or {})
+        responds = Settings(**rsp) if settings is None else replace(settings, versions=versions)
         self.requester = RequesterEndpoint(
             self._connection(Role.REQUESTER, Settings(**req), profile, credentials)
         )
         self.responder = ResponderEndpoint(
-            self._connection(Role.RESPONDER, Settings(**rsp), profile), self.device
+            self._connection(Role.RESPONDER, responds, profile), self.device
         )
         self.link = Link(self.requester.connection)
         self.wire: list[tuple[str, Frame]] = []
@@ -262,3 +287,21 @@ class Pair:
                 self.responder.complete(job.token, job.call(), self.clock.now)
         frames = self.responder.outgoing()
         return frames[-1].body if frames else b""
+
+
+def ask(link: Link, request: Message, expected: type[M]) -> Exchange[M]:
+    """One request as it stands, without the checks that an exchange makes first."""
+    return (yield from link.ask(request, expected)).message
+
+
+def refusal(pair: Pair, exchange: Exchange[Any]) -> ErrorCode:
+    """The ERROR code that the responder answers an exchange with."""
+    with pytest.raises(PeerError) as caught:
+        pair.run(exchange)
+    return ErrorCode(caught.value.code)
+
+
+def psk_session(pair: Pair) -> Link:
+    """Negotiate and open a session by pre-shared key: the way through it."""
+    pair.run(negotiate(pair.link))
+    return pair.run(psk_exchange(pair.link, PreSharedKey(PSK_HINT, PSK))).link

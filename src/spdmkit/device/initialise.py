@@ -59,7 +59,7 @@ versions = ["1.0", "1.1", "1.2", "1.3", "1.4"]
 capabilities = [
     "CERT_CAP", "CHAL_CAP", "MEAS_CAP_SIG", "MEAS_FRESH_CAP", "MEL_CAP",
     "ENCRYPT_CAP", "MAC_CAP", "KEY_EX_CAP", "PSK_CAP_CONTEXT", "MUT_AUTH_CAP", "ENCAP_CAP",
-    "HBEAT_CAP", "KEY_UPD_CAP", "CHUNK_CAP", "LARGE_RESP_CAP",
+    "HBEAT_CAP", "KEY_UPD_CAP", "CHUNK_CAP", "LARGE_RESP_CAP", "SET_CERT_CAP", "CSR_CAP",
 ]
 
 # A list of algorithms that is left out stands for all that are available here.

@@ -98,6 +98,7 @@ class Credentials:
         slots: slot id -> slot, provisioned ones only.
         supported: slot ids the endpoint has room for.
         provisioned_key: the key of SlotID 0xFF, or None.
+        awaiting_reset: slots whose new chain takes effect with the next reset (DSP0274 10.26.2).
     """
 
     def __init__(
@@ -106,10 +107,12 @@ class Credentials:
         *,
         supported: Iterable[int] = (),
         provisioned_key: ProvisionedKey | None = None,
+        awaiting_reset: Iterable[int] = (),
     ) -> None:
         self.slots: dict[int, Slot] = {slot.slot_id: slot for slot in slots}
         self.supported: frozenset[int] = frozenset(supported) | frozenset(self.slots)
         self.provisioned_key = provisioned_key
+        self.awaiting_reset: frozenset[int] = frozenset(awaiting_reset)
 
     def usable(self, algorithm: SignatureAlgorithm) -> Mapping[int, Slot]:
         """The slots whose key signs with the negotiated algorithm, by slot id, ascending."""

@@ -15,6 +15,7 @@ __all__ = [
     "ProtocolEvent",
     "SessionEnded",
     "SessionEstablished",
+    "SlotChanged",
 ]
 
 
@@ -87,7 +88,20 @@ class PeerNotification:
     detail: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class SlotChanged:
+    """A slot of the peer holds another chain than before, or none: what was read of it is stale."""
+
+    slot_id: int
+
+
 ProtocolEvent: TypeAlias = (
-    ConnectionReset | SessionEstablished | SessionEnded | KeysUpdated | KeyLogged | PeerNotification
+    ConnectionReset
+    | SessionEstablished
+    | SessionEnded
+    | KeysUpdated
+    | KeyLogged
+    | PeerNotification
+    | SlotChanged
 )
 EventSink: TypeAlias = Callable[[ProtocolEvent], None]

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from spdmkit.crypto.signing import SigningContext
-from spdmkit.errors import DeadlineExceeded, PeerError, ProtocolViolation, SpdmError, TransportError
+from spdmkit.errors import (
+    DeadlineExceeded,
+    PeerError,
+    ProtocolViolation,
+    ResetRequired,
+    SpdmError,
+    TransportError,
+)
 from spdmkit.messages import (
     V10,
     V12,
@@ -73,6 +80,8 @@ _TO_M1M2 = frozenset({R.GET_DIGESTS, R.GET_CERTIFICATE, R.CHALLENGE})
 _CHUNK_HEADER = 16
 """Bytes before the chunk in the first CHUNK_SEND; later ones have four fewer."""
 _LONGEST_BUSY_PAUSE = 2.0
+_TRACKING_TAG = 0b111
+"""The bits of ResetRequired's Param2 that hold CSRTrackingTag."""
 
 
 @dataclass(slots=True)
@@ -301,6 +310,13 @@ class Link:
             or self.session.phase is not SessionPhase.ESTABLISHED
         ):
             connection.end_session(self.session, f"the peer answered {error.describe()}")
+        if code == ErrorCode.RESET_REQUIRED:
+            return ResetRequired(
+                "the peer must be reset before this takes effect (ERROR ResetRequired)",
+                code=code,
+                tracking_tag=error.error_data & _TRACKING_TAG,
+                hint="reset the device, then connect again and go on",
+            )
         return PeerError(
             f"the peer answered {error.describe()}",
             code=code,

@@ -24,6 +24,7 @@ _SMALL_HEADER, _LARGE_HEADER = 8, 16
 
 def get_digests(call: Call) -> Outcome:
     """GET_DIGESTS -> DIGESTS: the hash of every slot that the negotiated algorithm can use."""
+    _not_awaiting_reset(bool(call.credentials.awaiting_reset))
     hash_algorithm = call.connection.algorithms.base_hash
     slots = call.credentials.usable(call.signature_algorithm)
     if not slots:
@@ -42,9 +43,18 @@ def get_digests(call: Call) -> Outcome:
     return outcome
 
 
+def _not_awaiting_reset(waits: bool) -> None:
+    """A chain that was set takes a reset to be seen (10.26.2)."""
+    if waits:
+        raise ProtocolViolation(
+            "a new certificate chain waits for a reset", error_code=ErrorCode.RESET_REQUIRED
+        )
+
+
 def get_certificate(call: Call) -> Outcome:
     """GET_CERTIFICATE -> CERTIFICATE: a portion of a slot's chain (10.9)."""
     request = call.typed(GetCertificate)
+    _not_awaiting_reset(request.slot_id in call.credentials.awaiting_reset)
     slot = call.slot(request.slot_id)
     chain = slot.structure(call.connection.algorithms.base_hash)
     response = Certificate(slot_id=request.slot_id, large=request.large)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from spdmkit import messages as m
 from spdmkit.errors import ProtocolViolation
 from spdmkit.messages import ErrorCode, RequestCode, RequesterFlags, ResponderFlags
-from spdmkit.protocol.handlers import certificates, measurements, negotiation, sessions, vendor
+from spdmkit.protocol.handlers import (
+    certificates,
+    measurements,
+    negotiation,
+    provisioning,
+    sessions,
+    vendor,
+)
 from spdmkit.protocol.handlers.call import Call, Outcome
 from spdmkit.protocol.handlers.entry import Entry
 from spdmkit.protocol.responder import flow
@@ -40,6 +47,8 @@ HANDLERS: dict[RequestCode, Entry] = {
     R.GET_MEASUREMENT_EXTENSION_LOG: Entry(
         m.GetMeasurementExtensionLog, measurements.get_measurement_extension_log, F.MEL_CAP
     ),
+    R.GET_CSR: Entry(m.GetCsr, provisioning.get_csr, F.CSR_CAP),
+    R.SET_CERTIFICATE: Entry(m.SetCertificate, provisioning.set_certificate, F.SET_CERT_CAP),
     R.KEY_EXCHANGE: Entry(m.KeyExchange, sessions.key_exchange, F.KEY_EX_CAP, Q.KEY_EX_CAP),
     R.FINISH: Entry(m.Finish, sessions.finish, F.KEY_EX_CAP, Q.KEY_EX_CAP),
     R.PSK_EXCHANGE: Entry(m.PskExchange, sessions.psk_exchange, F.PSK_CAP_MASK, Q.PSK_CAP),
