@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from pathlib import Path
 
 import click
 
 from spdmkit.cli.capturing import Capture, capture_option
 from spdmkit.cli.options import common, example
-from spdmkit.errors import ConfigurationError
+from spdmkit.cli.passphrase import passphrase_from
 
 __all__ = ["command"]
 
@@ -34,19 +33,6 @@ _NAMES = (
 @click.group(name="device")
 def command() -> None:
     """Make and serve a software device."""
-
-
-def _passphrase(file: Path | None) -> str | None:
-    """The passphrase of the keys: from a file, else from the environment, else none."""
-    if file is None:
-        return os.environ.get(_PASSPHRASE)
-    try:
-        text = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror}") from error
-    if not text or not text[0]:
-        raise ConfigurationError(f"{file}: its first line, the passphrase, is empty")
-    return text[0]
 
 
 _passphrase_option = click.option(
@@ -86,7 +72,7 @@ def init(
     initialise(
         folder,
         algorithm=algorithm,
-        passphrase=_passphrase(passphrase_file),
+        passphrase=passphrase_from(passphrase_file, _PASSPHRASE),
         requester=requester,
     )
     made = {
@@ -126,7 +112,7 @@ def serve(
     from spdmkit.device.folder import FolderDevice
     from spdmkit.transports.server import Listener, ListenerEvent
 
-    device = FolderDevice.load(folder, _passphrase(passphrase_file))
+    device = FolderDevice.load(folder, passphrase_from(passphrase_file, _PASSPHRASE))
 
     def ready(listener: Listener) -> None:
         if as_json:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from spdmkit.attestation.outcome import AttestationResult
 
-__all__ = ["console", "show_pairs", "show_result"]
+__all__ = ["console", "show_pairs", "show_result", "show_table"]
 
 _VERDICTS = {
     Verdict.TRUSTED: "bold green",
@@ -47,6 +47,14 @@ def show_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     table = Table.grid(padding=(0, 2))
     for name, value in pairs:
         table.add_row(Text(name, style="dim"), Text(escaped(value)))
+    console().print(table)
+
+
+def show_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Rows below a line of names; values are escaped."""
+    table = Table(*columns, box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*(Text(escaped(value)) for value in row))
     console().print(table)
 
 

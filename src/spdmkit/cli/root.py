@@ -61,6 +61,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "appraise": ("appraise", "Judge recorded evidence, offline."),
     "probe": ("probe", "Show what a device supports: versions, algorithms, slots."),
     "device": ("device", "Make and serve a software device."),
+    "ca": ("ca", "Make and keep a certificate authority for devices."),
     "decode": ("decode", "Show a capture message by message, decrypted and verified."),
     "explain": ("explain", "Say what a code, a field or a message means."),
     "bench": ("bench", "Measure what things cost beside the cryptography in them."),

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_END",
+    "REVOCATION_REASONS",
     "Authority",
     "Issuance",
     "Profile",
@@ -52,11 +53,20 @@ __all__ = [
     "building",
     "distinguished_name",
     "encode_extension",
+    "escape_name_value",
     "profile_extensions",
 ]
 
 NO_END: Final = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 """The notAfter that stands for "does not end": 99991231235959Z (RFC 5280 4.1.2.5)."""
+
+REVOCATION_REASONS: Final = tuple(
+    name for name in sorted(x509.ReasonFlags.__members__) if name != "remove_from_crl"
+)
+"""CRLReason by name (RFC 5280 5.3.1); the one left out is for delta lists."""
+
+_NAME_SPECIALS: Final = frozenset('"+,;<>\\=')
+"""What RFC 4514 2.4 wants escaped anywhere in a value, and "=" for readers that split there."""
 
 _FOREVER_BEFORE: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -153,6 +163,20 @@ class RevokedCertificate:
     serial_number: int
     date: dt.datetime
     reason: x509.ReasonFlags | None = None
+
+    @classmethod
+    def for_reason(cls, serial_number: int, date: dt.datetime, reason: str) -> RevokedCertificate:
+        """An entry with a reason of `REVOCATION_REASONS`.
+
+        Raises:
+            ConfigurationError: no reason is called so.
+        """
+        if reason not in REVOCATION_REASONS:
+            known = ", ".join(REVOCATION_REASONS)
+            raise ConfigurationError(f"no reason is called {reason!r}", hint=f"known: {known}")
+        # RFC 5280 5.3.1: "unspecified" is said by saying nothing.
+        flag = None if reason == "unspecified" else x509.ReasonFlags[reason]
+        return cls(serial_number, date, flag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +329,16 @@ def distinguished_name(text: NameLike) -> x509.Name:
         if "=" in text:
             return x509.Name.from_rfc4514_string(text)
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def escape_name_value(text: str) -> str:
+    """A value for RFC 4514 text: what would end the value or begin another one is escaped."""
+    escaped = "".join(f"\\{c}" if c in _NAME_SPECIALS else c for c in text)
+    if escaped.startswith(("#", " ")):
+        escaped = f"\\{escaped}"
+    if escaped.endswith(" ") and not escaped.endswith("\\ "):
+        escaped = f"{escaped[:-1]}\\ "
+    return escaped.replace("\0", "\\00")
 
 
 # --- putting it together -------------------------------------------------------------------------
