@@ -39,6 +39,7 @@ from spdmkit.messages import (
 from spdmkit.protocol.actions import Exchange, perform
 from spdmkit.protocol.requester.certificates import SlotDigests, get_certificate, get_digests
 from spdmkit.protocol.requester.challenge import VerifiedChallenge, challenge
+from spdmkit.protocol.requester.encapsulated import authenticate_basic
 from spdmkit.protocol.requester.measurement_log import get_measurement_log
 from spdmkit.protocol.requester.measurements import (
     SignedMeasurements,
@@ -235,7 +236,10 @@ def _challenge(
         why = "not asked for" if not wanted.challenge else "the device cannot be challenged"
         steps.append(Step("challenge", StepOutcome.SKIPPED, why))
         return None
-    return (yield from challenge(link, key, slot_id=wanted.slot, summary=_summary(connection)))
+    challenged = yield from challenge(link, key, slot_id=wanted.slot, summary=_summary(connection))
+    if challenged.basic_mutual_auth and connection.credentials is not None:
+        yield from authenticate_basic(link, connection.credentials)
+    return challenged
 
 
 def _measure(

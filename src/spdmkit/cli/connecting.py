@@ -91,7 +91,10 @@ def requester_settings(
 
     settings = Settings(
         capabilities=requester_capabilities(
-            sessions=sessions, psk=psk, mutual=credentials is not None
+            sessions=sessions,
+            psk=psk,
+            mutual=credentials is not None and credentials.provisioned_key is None,
+            provisioned_key=credentials is not None and credentials.provisioned_key is not None,
         ),
         algorithms=algorithms or AlgorithmSet.available(),
         keep_messages=True,

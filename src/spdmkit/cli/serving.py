@@ -40,7 +40,9 @@ def responder_factory(device: FolderDevice) -> EndpointFactory:
             events=events,
             log_keys=events is not None,
         )
-        return ResponderEndpoint(connection, device, name=info.name)
+        endpoint = ResponderEndpoint(connection, device, name=info.name)
+        device.watch(endpoint)
+        return endpoint
 
     return make
 

@@ -109,6 +109,8 @@ class TrustTable(Strict, frozen=True, kw_only=True):
         requester_trust_anchors: files with the roots of requesters that prove who they are.
         requester_public_key: file with the public key of the one requester that proves itself by
             a key provisioned here (SlotID 0xF) instead of a certificate.
+        require_requester_authentication: refuse sessions of requesters that prove nothing. A
+            pre-shared key proves enough.
         may_provision: who may put certificates into slots and change keys:
             "certificate:SUBJECT", "public-key:spki-sha256:HEX" or "psk:HINT", `*` as wildcard.
         may_set_reference: who may give it reference values and policies (DSP0287 clause 7).
@@ -118,6 +120,7 @@ class TrustTable(Strict, frozen=True, kw_only=True):
 
     requester_trust_anchors: Texts = ()
     requester_public_key: Text | None = None
+    require_requester_authentication: bool = False
     may_provision: Texts = ()
     may_set_reference: Texts = ()
     trusted_environment: bool = False
@@ -258,6 +261,8 @@ class Configuration(Strict, frozen=True, kw_only=True):
             heartbeat_period=limits.heartbeat_period,
             max_sessions=limits.max_sessions,
             mutual_auth=self._mutual_auth(),
+            mutual_auth_required=self.trust.require_requester_authentication,
+            basic_mutual_auth=bool(self.trust.requester_trust_anchors),
             cache_negotiated_state=bool(self.flags & ResponderFlags.CACHE_CAP),
         )
 

@@ -28,6 +28,7 @@ from spdmkit.messages import (
 __all__ = ["FILE_NAME", "load_configuration", "read_configuration"]
 
 FILE_NAME: Final = "device.toml"
+_PUBLIC_KEY: Final = "requester_public_key"
 MAX_SIZE: Final = 1 << 20
 """Largest `device.toml` that is read, in bytes."""
 NOT_HERE: Final = frozenset(
@@ -61,6 +62,7 @@ def read_configuration(data: bytes, source: str = FILE_NAME) -> Configuration:
     file = TomlFile(data, source)
     configuration = file.convert(Configuration)
     _check_device(file, configuration)
+    _check_trust(file, configuration)
     _check_algorithms(file, configuration)
     _check_measurements(file, configuration)
     _check_log(file, configuration)
@@ -89,6 +91,19 @@ def _check_device(file: TomlFile, configuration: Configuration) -> None:
     reason = invalid_capabilities(flags, ResponderFlags, V14)
     if reason is not None:
         raise file.wrong(("device", "capabilities"), reason)
+
+
+def _check_trust(file: TomlFile, configuration: Configuration) -> None:
+    trust, flags = configuration.trust, configuration.flags
+    known = trust.requester_trust_anchors or trust.requester_public_key
+    if known and not flags & ResponderFlags.MUT_AUTH_CAP:
+        name = "requester_trust_anchors" if trust.requester_trust_anchors else _PUBLIC_KEY
+        raise file.wrong(("trust", name), "is of no use without the capability MUT_AUTH_CAP")
+    if trust.require_requester_authentication and not known and not configuration.pre_shared_key:
+        raise file.wrong(
+            ("trust", "require_requester_authentication"),
+            "nobody could: give requester_trust_anchors, requester_public_key or a pre-shared key",
+        )
 
 
 def _check_algorithms(file: TomlFile, configuration: Configuration) -> None:

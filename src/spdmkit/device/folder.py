@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from spdmkit.crypto.registry import HashAlgorithm, SignatureAlgorithm, SignatureFamily
 from spdmkit.crypto.signing import LocalSigner
@@ -63,17 +64,27 @@ from spdmkit.protocol.responder.device import (
 )
 from spdmkit.protocol.settings import Settings
 
-__all__ = ["KEYS", "SLOTS", "TRUST_ANCHOR", "FolderDevice", "VendorHandler"]
+__all__ = ["KEYS", "PUBLIC_KEY", "SLOTS", "TRUST_ANCHOR", "FolderDevice", "VendorHandler"]
 
 KEYS = "keys"
 SLOTS = "slots"
 TRUST_ANCHOR = "trust-anchor.pem"
 """File with the root of slot 0's chain."""
+PUBLIC_KEY = "public-key.pem"
+"""File with the public half of the device's first key, for peers that trust the key itself."""
 PROVISIONED = 0xF
 """The slot number that stands for a provisioned public key."""
 _CONTEXT = Context(version=V14)
 
 VendorHandler: TypeAlias = Callable[[VendorMessage, Peer], VendorMessage | None]
+
+
+class Watcher(Protocol):
+    """Who wants to know that what the device measures has changed; from any thread."""
+
+    def measurements_changed(self) -> None:
+        """It has."""
+        ...
 
 
 class FolderDevice:
@@ -116,6 +127,7 @@ class FolderDevice:
         self._chains = ChainCache()
         self._shared_keys = self._load_shared_keys()
         self._vendors: tuple[VendorHandler, ...] = ()
+        self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self._files = files_as_they_are(self.configuration, self.folder)
         self._state: MeasuredState = measure(self.configuration, self.folder)
         self._credentials = self._build_credentials()
@@ -224,6 +236,14 @@ class FolderDevice:
                     str(error), error_code=ErrorCode.UNSPECIFIED, hint=error.hint
                 ) from error
             self._files = files
+            watchers = tuple(self._watchers)
+        for watcher in watchers:
+            watcher.measurements_changed()
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have a connection told when what is measured has changed, as long as it exists."""
+        with self._lock:
+            self._watchers.add(watcher)
 
     def measurement_log(self, algorithm: HashAlgorithm) -> bytes:  # noqa: ARG002 - the log is the same for all
         """The whole measurement extension log, its header included."""

@@ -19,7 +19,7 @@ from spdmkit.crypto.pkcs8 import armour
 from spdmkit.crypto.registry import MEASUREMENT_HASH, signature_algorithm
 from spdmkit.device.configuration_file import FILE_NAME, load_configuration
 from spdmkit.device.files import write_whole
-from spdmkit.device.folder import TRUST_ANCHOR
+from spdmkit.device.folder import PUBLIC_KEY, TRUST_ANCHOR
 from spdmkit.device.key_store import KeyEntry, KeyStore
 from spdmkit.device.measurements import measure
 from spdmkit.device.shared_keys import new_shared_key, write_shared_key
@@ -71,7 +71,10 @@ measurement_hashes = ["sha-384"]
 heartbeat_period = 0
 
 [trust]
+# Whom requesters must descend from, or the key of the only one; and whether they have to prove it.
 # requester_trust_anchors = ["requesters.pem"]
+# requester_public_key = "requester.pem"
+# require_requester_authentication = true
 may_provision = []
 may_set_reference = []
 
@@ -179,6 +182,8 @@ def initialise(
     chain = (root.certificate.der, middle.certificate.der, leaf.der)
     slots.put(SlotEntry(0, chain, CertificateModel.DEVICE, 1))
     write_whole(folder / TRUST_ANCHOR, armour(root.certificate.der, "CERTIFICATE"))
+    spki = leaf_key.public_key.spki()
+    write_whole(folder / PUBLIC_KEY, armour(spki, "PUBLIC KEY"))
     (folder / "firmware").mkdir()
     write_whole(folder / "firmware" / "rom.bin", b"spdmkit sample boot ROM\n" * 64)
     write_whole(folder / "firmware" / "main.bin", b"spdmkit sample firmware 1.0.0\n" * 256)

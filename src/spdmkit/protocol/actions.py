@@ -28,6 +28,7 @@ __all__ = [
     "Post",
     "Send",
     "Sleep",
+    "Wait",
     "Woken",
     "Work",
     "perform",
@@ -48,6 +49,16 @@ class Send:
     """
 
     frame: Frame
+    deadline: float
+
+
+@dataclass(slots=True)
+class Wait:
+    """Send nothing and resume with the next frame, or with `DeadlinePassed`.
+
+    For the answer to what was sent before, when something else came first.
+    """
+
     deadline: float
 
 
@@ -108,7 +119,7 @@ class Closed:
     error: TransportError
 
 
-Action: TypeAlias = Send | Post | Sleep | Work
+Action: TypeAlias = Send | Wait | Post | Sleep | Work
 Event: TypeAlias = Frame | DeadlinePassed | Woken | Done | Closed
 Exchange: TypeAlias = Generator[Action, Event, T]
 

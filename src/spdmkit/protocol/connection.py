@@ -18,7 +18,7 @@ from spdmkit.protocol.deadlines import Timing
 from spdmkit.protocol.events import ConnectionReset, EventSink, SessionEnded
 from spdmkit.protocol.negotiation import Chosen
 from spdmkit.protocol.records import TCP_STRICT, RecordProfile
-from spdmkit.protocol.session import Session
+from spdmkit.protocol.session import PeerProof, Session
 from spdmkit.protocol.settings import MIN_DATA_TRANSFER_SIZE, Settings
 from spdmkit.protocol.states import Phase
 from spdmkit.protocol.transcript import Transcript
@@ -68,6 +68,7 @@ class Connection:
         multi_key_digests: the DIGESTS that joins session transcripts ("D"), or empty.
         exchanged_since_vca: a request other than GET_DIGESTS came first, so there is no D.
         sessions: live sessions by id.
+        requester_proof: what basic mutual authentication showed of the requester.
         clear_handshake: the session whose handshake goes on in the clear, or None.
     """
 
@@ -127,6 +128,7 @@ class Connection:
         self.encapsulated_m1m2: Transcript | None = None
         self.cached_state_cleared = False
         self.flow: object = None
+        self.requester_proof = PeerProof()
 
     def reset(self, reason: str = "GET_VERSION") -> None:
         """Forget everything: sessions, transcripts, negotiated state (DSP0274 10.3)."""

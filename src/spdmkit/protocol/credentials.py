@@ -18,6 +18,7 @@ from spdmkit.identity.chain import CertificateChain
 from spdmkit.messages import CertificateModel, KeyUsage
 
 __all__ = [
+    "PROVISIONED_KEY_NIBBLE",
     "PROVISIONED_KEY_SLOT",
     "CertificateModel",
     "Credentials",
@@ -27,7 +28,9 @@ __all__ = [
 ]
 
 PROVISIONED_KEY_SLOT = 0xFF
-"""SlotID that stands for a public key provisioned to the peer (0xF in four-bit fields)."""
+"""SlotID that stands for a public key provisioned to the peer."""
+PROVISIONED_KEY_NIBBLE = 0xF
+"""The same where a SlotID has four bits."""
 
 NUMBER_OF_SLOTS = 8
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from spdmkit.errors import DeadlineExceeded, SpdmError, TransportError
+from spdmkit.errors import DeadlineExceeded, ProtocolViolation, SpdmError, TransportError
 from spdmkit.protocol.actions import (
     Closed,
     DeadlinePassed,
@@ -24,11 +24,15 @@ from spdmkit.protocol.actions import (
     Post,
     Send,
     Sleep,
+    Wait,
     Woken,
     Work,
 )
 from spdmkit.protocol.connection import Connection
-from spdmkit.protocol.frames import Frame
+from spdmkit.protocol.frames import Frame, FrameKind
+from spdmkit.protocol.link import Link, is_decrypt_error
+from spdmkit.protocol.records import ApplicationData, record_session_id
+from spdmkit.protocol.requester.upkeep import keep_alive, upkeep_due
 
 __all__ = ["Endpoint", "Job", "RequesterEndpoint", "Ticket"]
 
@@ -146,7 +150,7 @@ class RequesterEndpoint:
         self.close_wanted = False
         self._queue: deque[Ticket[Any]] = deque()
         self._current: Ticket[Any] | None = None
-        self._waiting: Send | Sleep | int | None = None
+        self._waiting: Send | Wait | Sleep | int | None = None
         self._outgoing: list[Frame] = []
         self._jobs: list[Job] = []
         self._tokens = itertools.count(1)
@@ -164,13 +168,40 @@ class RequesterEndpoint:
 
     # -- what drivers call ----------------------------------------------------------------------
 
-    def receive(self, frame: Frame, now: float) -> None:  # noqa: ARG002  # the roles share a face
-        """The answer that the current exchange waits for; anything else is a violation."""
-        if isinstance(self._waiting, Send):
+    def receive(self, frame: Frame, now: float) -> None:
+        """The answer that the current exchange waits for, or application data in a session."""
+        if isinstance(self._waiting, (Send, Wait)):
             self._resume(frame)
-        else:
-            self.connection_lost(TransportError("the peer sent a frame that nothing asked for"))
-            self.close_wanted = True
+            return
+        try:
+            self._unasked(frame, now)
+        except SpdmError as error:
+            self._fail(TransportError(f"the peer sent a frame that nothing asked for: {error}"))
+
+    def _unasked(self, frame: Frame, now: float) -> None:
+        """Application data, or the news that a session is over; nothing else comes by itself."""
+        connection = self.connection
+        sessions = connection.sessions
+        if frame.kind is FrameKind.MESSAGE:
+            # A record of ours was refused: the peer has ended the session, and says so in the
+            # clear. Which one it was is sure only when there is one.
+            if len(sessions) == 1 and is_decrypt_error(frame.body):
+                (session,) = sessions.values()
+                connection.end_session(session, "the peer could not open a record")
+                return
+            raise ProtocolViolation("a message")
+        found = sessions.get(record_session_id(frame.body))
+        if found is None:
+            return  # a record of a session that ended here while it was on its way
+        try:
+            content = found.opened(frame.body, now)
+            if not isinstance(content, ApplicationData):
+                raise ProtocolViolation("an SPDM message that nothing asked for came in it")
+            if not found.established:
+                raise ProtocolViolation("application data came in the handshake")
+            found.keep(content)
+        except SpdmError as error:
+            connection.end_session(found, str(error))
 
     def connection_lost(self, error: TransportError) -> None:
         """End every exchange and session."""
@@ -186,17 +217,36 @@ class RequesterEndpoint:
     def on_time(self, now: float) -> None:
         """Wake or time out the current exchange."""
         waiting = self._waiting
-        if isinstance(waiting, Send) and now >= waiting.deadline:
-            self._resume(DeadlinePassed())
-        elif isinstance(waiting, Sleep) and now >= waiting.until:
-            self._resume(Woken())
+        if isinstance(waiting, (Send, Wait)):
+            if now >= waiting.deadline:
+                self._resume(DeadlinePassed())
+        elif isinstance(waiting, Sleep):
+            if now >= waiting.until:
+                self._resume(Woken())
+        elif self._current is None:
+            self._upkeep(now)
 
     def next_deadline(self) -> float | None:
-        """When the current exchange must be woken."""
+        """When the current exchange must be woken, or a session needs a sign of life."""
         waiting = self._waiting
-        if isinstance(waiting, Send):
+        if isinstance(waiting, (Send, Wait)):
             return waiting.deadline
-        return waiting.until if isinstance(waiting, Sleep) else None
+        if isinstance(waiting, Sleep):
+            return waiting.until
+        if self._current is not None or not self.connection.sessions:
+            return None
+        settings = self.connection.settings
+        times = [upkeep_due(session, settings) for session in self.connection.sessions.values()]
+        return min((time for time in times if time != float("inf")), default=None)
+
+    def _upkeep(self, now: float) -> None:
+        """While nothing else happens: heartbeats, polls, and the end of sessions gone silent."""
+        connection = self.connection
+        for session in list(connection.sessions.values()):
+            if now >= session.expiry():
+                connection.end_session(session, "no traffic for two heartbeat periods")
+            elif now >= upkeep_due(session, connection.settings):
+                self.submit(keep_alive(Link(connection, session)))
 
     def outgoing(self) -> list[Frame]:
         """Frames to send now."""
@@ -286,7 +336,7 @@ class RequesterEndpoint:
             self._queue.remove(ticket)
             ticket._finish(None, cancelled)  # see Ticket.cancel
             return
-        waited_for_answer = isinstance(self._waiting, Send)
+        waited_for_answer = isinstance(self._waiting, (Send, Wait))
         self._waiting = None
         self._current = None
         ticket._finish(None, cancelled)  # see Ticket.cancel

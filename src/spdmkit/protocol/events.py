@@ -8,11 +8,13 @@ from typing import TypeAlias
 
 __all__ = [
     "ConnectionReset",
+    "DataArrived",
     "EventSink",
     "KeyLogged",
     "KeysUpdated",
     "PeerNotification",
     "ProtocolEvent",
+    "RequesterAuthenticated",
     "SessionEnded",
     "SessionEstablished",
     "SlotChanged",
@@ -46,6 +48,29 @@ class SessionEnded:
 
     session_id: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequesterAuthenticated:
+    """A requester proved who it is, outside a session (basic mutual authentication).
+
+    It binds nothing that follows: whoever sits in between can still change what is sent in the
+    clear.
+
+    Attributes:
+        kind: "certificate".
+        identity: the subject of its leaf.
+    """
+
+    kind: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataArrived:
+    """Application data waits in a session's inbox."""
+
+    session_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +124,8 @@ ProtocolEvent: TypeAlias = (
     ConnectionReset
     | SessionEstablished
     | SessionEnded
+    | RequesterAuthenticated
+    | DataArrived
     | KeysUpdated
     | KeyLogged
     | PeerNotification

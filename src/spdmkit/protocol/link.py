@@ -36,7 +36,7 @@ from spdmkit.messages import (
     RespondIfReady,
     ResponseCode,
 )
-from spdmkit.protocol.actions import Closed, DeadlinePassed, Exchange, Post, Send, sleep
+from spdmkit.protocol.actions import Closed, DeadlinePassed, Exchange, Post, Send, Wait, sleep
 from spdmkit.protocol.deadlines import ready_delay, ready_limit
 from spdmkit.protocol.frames import Frame, FrameKind
 from spdmkit.protocol.records import ApplicationData, wrap_application
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from spdmkit.protocol.session import Session
     from spdmkit.protocol.transcript import Transcript
 
-__all__ = ["Answer", "Link"]
+__all__ = ["Answer", "Link", "is_decrypt_error"]
 
 M = TypeVar("M", bound=Message)
 R = RequestCode
@@ -82,6 +82,12 @@ _CHUNK_HEADER = 16
 _LONGEST_BUSY_PAUSE = 2.0
 _TRACKING_TAG = 0b111
 """The bits of ResetRequired's Param2 that hold CSRTrackingTag."""
+
+
+def is_decrypt_error(message: bytes) -> bool:
+    """Whether a message is ERROR DecryptError (in 1.1 InvalidSession says it too)."""
+    lost = (ErrorCode.DECRYPT_ERROR, ErrorCode.INVALID_SESSION)
+    return len(message) >= 4 and message[1] == ResponseCode.ERROR and message[2] in lost
 
 
 @dataclass(slots=True)
@@ -141,7 +147,6 @@ class Link:
         """Send application data in the session and wait for nothing."""
         session = self._need_session()
         record = session.sender.seal(wrap_application(session.sender.profile, data, message_type))
-        session.last_traffic = self.connection.clock()
         yield Post(Frame(FrameKind.SECURED, record))
 
     def converse(self, data: bytes, message_type: int = 0) -> Exchange[ApplicationData]:
@@ -226,6 +231,13 @@ class Link:
         if transcript is None:
             raise ProtocolViolation("algorithms are not negotiated yet")
         return transcript
+
+    @property
+    def may_be_asked_back(self) -> bool:
+        """CHALLENGE_AUTH may ask for basic mutual authentication: both sides can do it."""
+        connection = self.connection
+        mutual = connection.flag(ResponderFlags.MUT_AUTH_CAP, both=True)
+        return mutual and connection.flag(ResponderFlags.ENCAP_CAP, both=True)
 
     @property
     def challenge_signature(self) -> tuple[SignatureAlgorithm, SigningContext]:
@@ -390,14 +402,28 @@ class Link:
             return frame.body
         record = session.sender.message(message)
         frame = yield from self._transfer(Frame(FrameKind.SECURED, record), deadline)
-        answer = self._opened(session, frame)
-        if isinstance(answer, ApplicationData):
-            self.connection.end_session(session, "application data answered a request")
-            raise ProtocolViolation("application data answered an SPDM request")
-        return answer
+        while True:
+            answer = self._opened(session, frame)
+            if not isinstance(answer, ApplicationData):
+                return answer
+            # It answers nothing: the other end sends application data when it likes.
+            self._keep(session, answer)
+            frame = yield from self._awaited(Wait(deadline))
+
+    def _keep(self, session: Session, data: ApplicationData) -> None:
+        try:
+            if not session.established:
+                raise ProtocolViolation("application data came in the handshake")
+            session.keep(data)
+        except ProtocolViolation as error:
+            self.connection.end_session(session, str(error))
+            raise
 
     def _transfer(self, frame: Frame, deadline: float) -> Exchange[Frame]:
-        event = yield Send(frame, deadline)
+        return (yield from self._awaited(Send(frame, deadline)))
+
+    def _awaited(self, action: Send | Wait) -> Exchange[Frame]:
+        event = yield action
         if type(event) is Frame:
             return event
         if isinstance(event, DeadlinePassed):
@@ -415,13 +441,10 @@ class Link:
         try:
             if frame.kind is not FrameKind.SECURED:
                 raise self._clear_answer(frame.body)
-            answer = session.receiver.message(frame.body)
+            return session.opened(frame.body, connection.clock())
         except SpdmError as error:
             connection.end_session(session, str(error))
             raise
-        session.sender.profile = session.receiver.profile
-        session.last_traffic = connection.clock()
-        return answer
 
     def _clear_answer(self, body: bytes) -> SpdmError:
         """A message in the clear never answers a request in a session; an ERROR says why not."""

@@ -7,13 +7,20 @@ schedule in step with the transcript; every way out of a session leads through `
 from __future__ import annotations
 
 import enum
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spdmkit.crypto.keyschedule import DirectionSecret, KeySchedule
 from spdmkit.errors import ProtocolViolation
-from spdmkit.protocol.events import KeyLogged, KeysUpdated, SessionEstablished
-from spdmkit.protocol.records import RecordProfile, RecordReceiver, RecordSender
+from spdmkit.messages import RequesterFlags
+from spdmkit.protocol.events import DataArrived, KeyLogged, KeysUpdated, SessionEstablished
+from spdmkit.protocol.records import (
+    ApplicationData,
+    RecordProfile,
+    RecordReceiver,
+    RecordSender,
+)
 from spdmkit.protocol.states import Refusal, SessionPhase, in_session
 from spdmkit.protocol.transcript import Transcript
 
@@ -22,7 +29,20 @@ if TYPE_CHECKING:
     from spdmkit.protocol.connection import Connection
     from spdmkit.protocol.proofs import ProvenKey
 
-__all__ = ["MutualAuth", "PeerProof", "Session", "SessionKind"]
+__all__ = [
+    "EVENT_ALL_POLICY",
+    "TERMINATION_POLICY",
+    "MutualAuth",
+    "PeerProof",
+    "Session",
+    "SessionKind",
+]
+
+
+TERMINATION_POLICY, EVENT_ALL_POLICY = 1 << 0, 1 << 1
+"""Bits of SessionPolicy (DSP0274 table 78)."""
+HEARTBEATS_MISSED = 2
+"""Periods without traffic after which either side ends a session (DSP0274 10.21)."""
 
 
 class SessionKind(enum.Enum):
@@ -74,6 +94,9 @@ class Session:
         l1l2: what MEASUREMENTS in this session will sign.
         mutual: which mutual authentication was asked for.
         proof: what the peer proved.
+        terminated: why the responder wants no more requests in it; empty while it does.
+        claim: what the first record of the peer that holds will prove (pre-shared key).
+        inbox: application data that came and that nobody has read yet (requester).
         heartbeat_period: seconds, 0 for none.
         last_traffic: when an authentic record last came or went, monotonic seconds.
         policy: SessionPolicy as the requester sent it.
@@ -81,16 +104,20 @@ class Session:
 
     __slots__ = (
         "_connection",
+        "_inbox_size",
         "_request_secret",
         "_response_secret",
         "_schedule",
+        "claim",
         "clear_handshake",
         "encapsulated_digests",
         "encapsulation_began",
         "flow",
         "heartbeat_period",
+        "inbox",
         "kind",
         "l1l2",
+        "last_poll",
         "last_traffic",
         "limit",
         "local_slot",
@@ -104,6 +131,7 @@ class Session:
         "sender",
         "session_id",
         "subscriptions",
+        "terminated",
         "transcript",
         "update_unverified",
     )
@@ -136,10 +164,13 @@ class Session:
         self.randoms = randoms
         self.l1l2 = connection.measurement_transcript()
         self.mutual = MutualAuth.NONE
-        self.proof = PeerProof()
+        self.proof = self.claim = PeerProof()
+        self.inbox: deque[ApplicationData] = deque()
+        self._inbox_size = 0
         self.heartbeat_period = 0
-        self.last_traffic = connection.clock()
+        self.last_traffic = self.last_poll = connection.clock()
         self.policy = 0
+        self.terminated = ""
         self.limit = 1 << 64
         self.local_slot: int | None = None
         self.peer_key: ProvenKey | None = None
@@ -177,7 +208,7 @@ class Session:
         self._use(request, response)
         self.transcript = None
         self.phase = SessionPhase.ESTABLISHED
-        self.last_traffic = self._connection.clock()
+        self.last_traffic = self.last_poll = self._connection.clock()
         self._connection.events(
             SessionEstablished(self.session_id, self.kind.value, mutual=self.authenticated_peer)
         )
@@ -198,11 +229,6 @@ class Session:
         """New keys for what we receive, beside the old until the peer is seen to use them."""
         secret = self._updated(own=False)
         self.receiver.announce(*secret.key_and_iv(), self.limit)
-
-    def switch_receiving(self) -> None:
-        """New keys for what we receive, and only those."""
-        secret = self._updated(own=False)
-        self.receiver.rekey(*secret.key_and_iv(), self.limit)
 
     def _updated(self, *, own: bool) -> DirectionSecret:
         requests = own is self._connection.is_requester
@@ -270,6 +296,57 @@ class Session:
         if self.transcript is None:
             raise ProtocolViolation("the handshake of this session is over", error_code=0x04)
         return self.transcript
+
+    # -- traffic --------------------------------------------------------------------------------
+
+    def opened(self, record: bytes, now: float) -> bytes | ApplicationData:
+        """What a record of the peer holds: an SPDM message, or application data.
+
+        Args:
+            record: as it came.
+            now: monotonic seconds; the heartbeat's time starts anew.
+
+        Raises:
+            AuthenticationError, ProtocolViolation: it does not hold, and the session must end.
+        """
+        content = self.receiver.message(record)
+        self.sender.profile = self.receiver.profile
+        self.last_traffic = now
+        if self.claim.kind:
+            self.proof, self.claim = self.claim, PeerProof()
+        return content
+
+    def keep(self, data: ApplicationData) -> None:
+        """Put application data into the inbox until somebody takes it.
+
+        Raises:
+            ProtocolViolation: nobody has taken any for too long; the session must end.
+        """
+        limit = self._connection.settings.inbox_limit
+        if self._inbox_size + len(data.data) > limit:
+            raise ProtocolViolation(f"more than {limit} bytes of application data wait unread")
+        self.inbox.append(data)
+        self._inbox_size += len(data.data)
+        self._connection.events(DataArrived(self.session_id))
+
+    def take(self) -> ApplicationData | None:
+        """The oldest application data of the inbox; None when it is empty."""
+        if not self.inbox:
+            return None
+        data = self.inbox.popleft()
+        self._inbox_size -= len(data.data)
+        return data
+
+    @property
+    def polls(self) -> bool:
+        """Encapsulated requests were negotiated, so that the responder can be asked for its own."""
+        return self._connection.flag(RequesterFlags.ENCAP_CAP, both=True)
+
+    def expiry(self) -> float:
+        """When the session ends for want of traffic: two heartbeat periods after the last."""
+        if not self.heartbeat_period or not self.established:
+            return float("inf")
+        return self.last_traffic + HEARTBEATS_MISSED * self.heartbeat_period
 
     def destroy(self) -> None:
         """Overwrite and drop every secret; nothing can be sent or received any more."""

@@ -108,6 +108,13 @@ class Settings:
         max_sessions: sessions per connection.
         mutual_auth: mutual authentication that a responder asks for in KEY_EXCHANGE.
         requester_slot: the requester's slot it then asks for.
+        mutual_auth_required: a responder refuses KEY_EXCHANGE of requesters that cannot prove who
+            they are; a pre-shared key is proof enough.
+        basic_mutual_auth: a responder asks for basic mutual authentication in CHALLENGE_AUTH (1.1
+            and 1.2; deprecated since).
+        poll_interval: seconds after which a requester asks for the responder's own requests in a
+            session, 0 never; over TCP nothing else tells that there are any.
+        inbox_limit: bytes of application data that a requester keeps until somebody reads them.
         multi_key: ask for several keys per connection (1.3).
         secured_versions: DSP0277 versions offered or accepted, as in the opaque data.
         aead_limit_exponent: our AEAD limit is 2 to this many records per key (DSP0277 1.3).
@@ -132,6 +139,10 @@ class Settings:
     multi_key: bool = False
     mutual_auth: MutualAuth = MutualAuth.NONE
     requester_slot: int = 0
+    mutual_auth_required: bool = False
+    basic_mutual_auth: bool = False
+    poll_interval: float = 0.0
+    inbox_limit: int = 4 << 20
     secured_versions: tuple[int, ...] = (0x1300, 0x1200, 0x1100, 0x1000)
     aead_limit_exponent: int = 64
     cache_negotiated_state: bool = False

@@ -80,8 +80,13 @@ def get_certificate(call: Call) -> Outcome:
     return outcome
 
 
-def challenge(call: Call) -> Steps:
-    """CHALLENGE -> CHALLENGE_AUTH, signed over M1/M2 (10.10)."""
+def challenge(call: Call, *, basic_mutual_auth: bool = False) -> Steps:
+    """CHALLENGE -> CHALLENGE_AUTH, signed over M1/M2 (10.10).
+
+    Args:
+        call: the request.
+        basic_mutual_auth: tell the requester that it is to prove itself next.
+    """
     request = call.typed(Challenge)
     connection = call.connection
     signer, chain_hash = call.signing_key(request.slot_id, KeyUsage.CHALLENGE)
@@ -93,6 +98,7 @@ def challenge(call: Call) -> Steps:
         nonce=connection.random(32),
         measurement_summary_hash=summary_hash(call, request.measurement_summary_hash_type),
         requester_context=request.context if connection.version >= V13 else b"",
+        basic_mut_auth_req=basic_mutual_auth,
     )
     covered = response.encode_before("signature", call.context)
     transcript = call.challenge_transcript

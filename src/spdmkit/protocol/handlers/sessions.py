@@ -11,6 +11,7 @@ from spdmkit.crypto import signing
 from spdmkit.crypto.signing import SigningContext
 from spdmkit.errors import AuthenticationError, ProtocolViolation
 from spdmkit.messages import (
+    V13,
     EndSession,
     EndSessionAck,
     ErrorCode,
@@ -32,6 +33,7 @@ from spdmkit.messages import (
     ResponderFlags,
 )
 from spdmkit.protocol import opaque
+from spdmkit.protocol.credentials import PROVISIONED_KEY_NIBBLE, PROVISIONED_KEY_SLOT
 from spdmkit.protocol.handlers.call import Call, Outcome, Steps, slow
 from spdmkit.protocol.handlers.measurements import summary_hash
 from spdmkit.protocol.proofs import identity_of, key_digest
@@ -41,6 +43,7 @@ from spdmkit.protocol.transcript import Transcript
 if TYPE_CHECKING:
     from spdmkit.protocol.actions import Work
     from spdmkit.protocol.connection import Connection
+    from spdmkit.protocol.proofs import ProvenKey
 
 __all__ = [
     "end_session",
@@ -87,7 +90,7 @@ def key_exchange(call: Call) -> Steps:
     opening = _open(call, request.req_session_id, request.opaque_data, request.event_all_policy)
     signer, chain_hash = call.signing_key(request.slot_id, KeyUsage.KEY_EX)
     summary = summary_hash(call, request.measurement_summary_hash_type)
-    mutual, requester_slot = _mutual_authentication(call)
+    mutual, requester_slot, known = _mutual_authentication(call)
     peer_data = request.exchange_data
 
     def agree() -> tuple[bytes, bytes]:
@@ -129,6 +132,7 @@ def key_exchange(call: Call) -> Steps:
     _configure(session, opening, request.termination_policy, request.event_all_policy)
     session.mutual = mutual
     session.local_slot = requester_slot if mutual else None
+    session.peer_key = known
     th1 = transcript.digest()
     session.start_handshake(secret, th1=th1)
     verify_data = b""
@@ -178,7 +182,8 @@ def psk_exchange(call: Call) -> Outcome:
         randoms=SessionRandoms(request.requester_context, response.responder_context),
     )
     _configure(session, opening, request.termination_policy, request.event_all_policy)
-    session.proof = PeerProof("psk", request.psk_hint.decode("utf-8", "backslashreplace"))
+    # Whoever sends the first record that holds, PSK_FINISH or another, has the key.
+    session.claim = PeerProof("psk", request.psk_hint.decode("utf-8", "backslashreplace"))
     th1 = transcript.digest()
     session.start_handshake(secret, th1=th1)
     verify_data = session.finished(requester=False, digest=th1)
@@ -236,27 +241,32 @@ def _configure(session: Session, opening: _Opening, termination: bool, event_all
 # --- mutual authentication -----------------------------------------------------------------------
 
 
-def _mutual_authentication(call: Call) -> tuple[MutualAuth, int]:
-    """Which mutual authentication to ask for, and the requester's slot it is about (10.16)."""
+def _mutual_authentication(call: Call) -> tuple[MutualAuth, int, ProvenKey | None]:
+    """Which mutual authentication to ask for, the requester's slot, and its key if known (10.16).
+
+    Raises:
+        ProtocolViolation: it is demanded, and this requester cannot (InvalidPolicy; before 1.3,
+            which has no such code, Unspecified).
+    """
     connection = call.connection
-    wanted = connection.settings.mutual_auth
+    settings = connection.settings
     able = connection.flag(RequesterFlags.MUT_AUTH_CAP, both=True)
-    if wanted is MutualAuth.NONE or not able or connection.algorithms.req_signature is None:
-        return MutualAuth.NONE, 0
-    if connection.peer.flags & RequesterFlags.PUB_KEY_ID_CAP:
-        return MutualAuth.WITHOUT_ENCAPSULATION, 0xF
-    encapsulates = connection.flag(RequesterFlags.ENCAP_CAP, both=True)
-    if wanted is not MutualAuth.WITHOUT_ENCAPSULATION and not encapsulates:
-        return MutualAuth.NONE, 0
-    return wanted, connection.settings.requester_slot
-
-
-def _requester_key(call: Call, session: Session, slot_id: int) -> None:
-    """Without encapsulation the requester's key is one the device knows already."""
-    if session.peer_key is None and session.mutual is MutualAuth.WITHOUT_ENCAPSULATION:
-        session.peer_key = call.the_device().known_requester(
-            slot_id, call.connection.algorithms.base_hash
-        )
+    if settings.mutual_auth and able and connection.algorithms.req_signature is not None:
+        slot_id, wanted = settings.requester_slot, settings.mutual_auth
+        if connection.peer.flags & RequesterFlags.PUB_KEY_ID_CAP:
+            # It has no certificates that could be asked for: only a key known beforehand will do.
+            slot_id, wanted = PROVISIONED_KEY_NIBBLE, MutualAuth.WITHOUT_ENCAPSULATION
+        if wanted is MutualAuth.WITHOUT_ENCAPSULATION:
+            known = call.the_device().known_requester(slot_id, connection.algorithms.base_hash)
+            if known is not None:
+                return wanted, slot_id, known
+        elif connection.flag(RequesterFlags.ENCAP_CAP, both=True):
+            return wanted, slot_id, None
+    if settings.mutual_auth_required:
+        version = connection.version
+        code = ErrorCode.INVALID_POLICY if version >= V13 else ErrorCode.UNSPECIFIED
+        raise ProtocolViolation("the requester cannot prove who it is", error_code=code)
+    return MutualAuth.NONE, 0, None
 
 
 # --- finishing -----------------------------------------------------------------------------------
@@ -306,10 +316,10 @@ def _verify_requester(
     """The requester's signature in FINISH, by the key its chain proved."""
     connection = call.connection
     selection = connection.algorithms
-    slot = 0xF if request.req_slot_id == 0xFF else request.req_slot_id
+    provisioned = request.req_slot_id == PROVISIONED_KEY_SLOT
+    slot = PROVISIONED_KEY_NIBBLE if provisioned else request.req_slot_id
     if slot != (session.local_slot or 0):
         raise ProtocolViolation(f"FINISH is signed by slot {slot}, asked for was another")
-    _requester_key(call, session, slot)
     key = session.peer_key
     if key is None or selection.req_signature is None:
         why = getattr(session.flow, "failure", "") or "no key of the requester is known"

@@ -42,7 +42,7 @@ HANDLERS: dict[RequestCode, Entry] = {
     R.NEGOTIATE_ALGORITHMS: Entry(m.NegotiateAlgorithms, negotiation.negotiate_algorithms),
     R.GET_DIGESTS: Entry(m.GetDigests, certificates.get_digests, F.CERT_CAP),
     R.GET_CERTIFICATE: Entry(m.GetCertificate, certificates.get_certificate, F.CERT_CAP),
-    R.CHALLENGE: Entry(m.Challenge, certificates.challenge, F.CHAL_CAP),
+    R.CHALLENGE: Entry(m.Challenge, flow.challenge_and_ask, F.CHAL_CAP),
     R.GET_MEASUREMENTS: Entry(m.GetMeasurements, measurements.get_measurements, F.MEAS_CAP_MASK),
     R.GET_MEASUREMENT_EXTENSION_LOG: Entry(
         m.GetMeasurementExtensionLog, measurements.get_measurement_extension_log, F.MEL_CAP

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from spdmkit.protocol.credentials import Credentials
     from spdmkit.protocol.link import Link
 
-__all__ = ["authenticate_encapsulated", "serve_encapsulated"]
+__all__ = ["authenticate_basic", "authenticate_encapsulated", "serve_encapsulated"]
 
 _IN_HANDSHAKE = frozenset({RequestCode.GET_DIGESTS, RequestCode.GET_CERTIFICATE})
+_AFTER_CHALLENGE = frozenset({*_IN_HANDSHAKE, RequestCode.CHALLENGE})
 _MOST_REQUESTS = 1024
 """Encapsulated requests in one flow; a chain in small portions needs the most."""
 
@@ -59,6 +60,22 @@ def authenticate_encapsulated(
     return slot or 0
 
 
+def authenticate_basic(link: Link, credentials: Credentials) -> Exchange[None]:
+    """The basic mutual authentication that CHALLENGE_AUTH may ask for (10.15).
+
+    Raises:
+        PeerError: the responder asked for it and then has nothing to ask, or refuses.
+        SpdmError: as `Link.ask`.
+    """
+    transcript = link.connection.encapsulated_m1m2
+    if transcript is not None:
+        # It signs what its own flow holds (DSP0274, M1/M2).
+        transcript.reset()
+    asked = (yield from link.ask(GetEncapsulatedRequest(), EncapsulatedRequest)).message
+    first = asked.encapsulated_request
+    yield from _flow(link, credentials, asked.request_id, first, _AFTER_CHALLENGE)
+
+
 def serve_encapsulated(link: Link, credentials: Credentials) -> Exchange[bool]:
     """Ask for the responder's requests and answer all it has.
 
@@ -71,7 +88,6 @@ def serve_encapsulated(link: Link, credentials: Credentials) -> Exchange[bool]:
     """
     transcript = link.connection.encapsulated_m1m2
     if link.session is None and transcript is not None:
-        # Basic mutual authentication signs what its own flow holds (DSP0274, M1/M2).
         transcript.reset()
     try:
         asked = (yield from link.ask(GetEncapsulatedRequest(), EncapsulatedRequest)).message

@@ -30,7 +30,11 @@ from spdmkit.messages import (
 )
 from spdmkit.protocol import opaque
 from spdmkit.protocol.actions import perform
-from spdmkit.protocol.credentials import PROVISIONED_KEY_SLOT, Credentials
+from spdmkit.protocol.credentials import (
+    PROVISIONED_KEY_NIBBLE,
+    PROVISIONED_KEY_SLOT,
+    Credentials,
+)
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.proofs import identity_of, key_digest
 from spdmkit.protocol.requester.encapsulated import authenticate_encapsulated
@@ -244,7 +248,8 @@ def _finish(
     request = Finish()
     if slot is not None:
         request.signature_included = True
-        request.req_slot_id = PROVISIONED_KEY_SLOT if slot == 0xF else slot
+        provisioned = slot == PROVISIONED_KEY_NIBBLE
+        request.req_slot_id = PROVISIONED_KEY_SLOT if provisioned else slot
         signer, chain_hash = _our_signer(connection, credentials, slot)
         covered = request.encode_before("signature", context)
         transcript.append(session.encapsulated_digests, chain_hash, covered)
@@ -284,8 +289,8 @@ def _our_signer(
     connection: Connection, credentials: Credentials | None, slot: int
 ) -> tuple[signing.Signer, bytes]:
     selection = connection.algorithms
-    if credentials is not None and slot == 0xF and credentials.provisioned_key is not None:
-        provisioned = credentials.provisioned_key
+    provisioned = None if credentials is None else credentials.provisioned_key
+    if slot == PROVISIONED_KEY_NIBBLE and provisioned is not None:
         return provisioned.signer, selection.base_hash.digest(provisioned.public_key.spki())
     if credentials is not None and selection.req_signature is not None:
         ours = credentials.usable(selection.req_signature).get(slot)
@@ -304,6 +309,9 @@ def _checked_mutual_auth(
     if mutual:
         if not connection.flag(ResponderFlags.MUT_AUTH_CAP, both=True):
             raise ProtocolViolation("mutual authentication was not negotiated")
+        encapsulates = connection.flag(ResponderFlags.ENCAP_CAP, both=True)
+        if mutual is not MutualAuth.WITHOUT_ENCAPSULATION and not encapsulates:
+            raise ProtocolViolation("encapsulated requests were not negotiated (ENCAP_CAP)")
         if credentials is None:
             raise ProtocolViolation("the responder wants to know who we are, and we have no keys")
     return mutual
@@ -453,11 +461,21 @@ def key_update(link: Link, *, all_keys: bool = False) -> Exchange[None]:
         raise ProtocolViolation("KEY_UPDATE needs a session")
     operation = KeyUpdateOperation.UPDATE_ALL_KEYS if all_keys else KeyUpdateOperation.UPDATE_KEY
     if all_keys:
-        # The ACK comes under the peer's new key already.
-        session.switch_receiving()
-    yield from _update_step(link, operation)
-    session.update_sending()
-    yield from _update_step(link, KeyUpdateOperation.VERIFY_NEW_KEY)
+        # The ACK comes under the peer's new key already; a refusal, or Busy, under the old one.
+        session.announce_receiving()
+    half_way = all_keys
+    try:
+        yield from _update_step(link, operation)
+        half_way = True
+        if session.receiver.update_pending:
+            raise ProtocolViolation("KEY_UPDATE_ACK came under the old key")
+        session.update_sending()
+        yield from _update_step(link, KeyUpdateOperation.VERIFY_NEW_KEY)
+    except SpdmError as error:
+        if half_way:
+            # There is no going back, and no telling which keys the peer has (10.22).
+            link.connection.end_session(session, f"KEY_UPDATE failed: {error}")
+        raise
 
 
 def _update_step(link: Link, operation: KeyUpdateOperation) -> Exchange[None]:

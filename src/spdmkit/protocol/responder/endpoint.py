@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spdmkit.errors import AuthenticationError, DecodeError, ProtocolViolation, SpdmError
-from spdmkit.messages import V10, V12, Error, ErrorCode, RequestCode
+from spdmkit.messages import V10, V11, V12, V14, Error, ErrorCode, RequestCode
 from spdmkit.protocol.actions import Work
 from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.endpoint import Job
@@ -22,7 +22,8 @@ from spdmkit.protocol.handlers.table import HANDLERS, Entry, missing_capability
 from spdmkit.protocol.records import ApplicationData, record_session_id, wrap_application
 from spdmkit.protocol.responder.chunks import ChunkedRequest, ChunkedResponse
 from spdmkit.protocol.responder.device import Device, Peer
-from spdmkit.protocol.session import Session
+from spdmkit.protocol.responder.flow import Flow, Starter, flow_of, own_key_update
+from spdmkit.protocol.session import TERMINATION_POLICY, Session
 from spdmkit.protocol.states import Phase, Refusal, in_connection, in_session
 
 if TYPE_CHECKING:
@@ -36,10 +37,20 @@ R = RequestCode
 _BELONGS_TO_CLEAR_HANDSHAKE = frozenset(
     {R.FINISH, R.GET_ENCAPSULATED_REQUEST, R.DELIVER_ENCAPSULATED_RESPONSE}
 )
+_WITHIN_FLOW = frozenset(
+    {
+        R.GET_ENCAPSULATED_REQUEST,
+        R.DELIVER_ENCAPSULATED_RESPONSE,
+        R.RESPOND_IF_READY,
+        R.CHUNK_SEND,
+        R.CHUNK_GET,
+        R.GET_VERSION,
+    }
+)
+"""Requests that may come while an encapsulated request waits for its response (10.22)."""
 _NEVER_DELAYED = frozenset({R.GET_VERSION, R.GET_CAPABILITIES, R.NEGOTIATE_ALGORITHMS})
 """Requests that ResponseNotReady may not answer (DSP0274 10.3, table 8)."""
 _CHUNKS = frozenset({R.CHUNK_SEND, R.CHUNK_GET})
-_HEARTBEATS_MISSED = 2
 
 
 @dataclass(slots=True)
@@ -154,9 +165,41 @@ class ResponderEndpoint:
             running.job = self._start_job(step)
 
     def _expiry(self, session: Session) -> float:
-        if not session.heartbeat_period or not session.established:
-            return float("inf")
-        return session.last_traffic + _HEARTBEATS_MISSED * session.heartbeat_period
+        running = self._running
+        if running is not None and running.carrier is session and running.outcome is None:
+            return float("inf")  # it is we who keep the requester waiting
+        return session.expiry()
+
+    # -- what a device starts itself -------------------------------------------------------------
+
+    def ask(self, starter: Starter, session: Session | None = None) -> None:
+        """Have an exchange of ours run when the requester next asks for encapsulated requests."""
+        flow_of(session or self.connection).add(starter)
+
+    def update_keys(self, session: Session) -> None:
+        """New keys for what we send in a session, once the requester asks what we want (10.22)."""
+        self.ask(own_key_update, session)
+
+    def tell(self, session: Session, data: bytes, message_type: int = 0) -> None:
+        """Send application data in an established session without being asked.
+
+        Raises:
+            ProtocolViolation: the session is not established, or the data does not fit a record.
+        """
+        if not session.established:
+            raise ProtocolViolation("application data needs an established session")
+        plaintext = wrap_application(session.sender.profile, data, message_type)
+        self._outgoing.append(Frame(FrameKind.SECURED, session.sender.seal(plaintext)))
+
+    def measurements_changed(self) -> None:
+        """The device's measured code or configuration is not what it was (SessionPolicy).
+
+        A session ends with its next request then, unless its requester left that to us
+        (TerminationPolicy): we go on. May be called from any thread.
+        """
+        for session in tuple(self.connection.sessions.values()):
+            if not session.policy & TERMINATION_POLICY:
+                session.terminated = "what the device measures has changed"
 
     # -- records --------------------------------------------------------------------------------
 
@@ -167,16 +210,14 @@ class ResponderEndpoint:
             session = connection.sessions.get(record_session_id(record))
             if session is None:
                 raise AuthenticationError("record", "no session has this Session ID")
-            content = session.receiver.message(record)
+            content = session.opened(record, now)
         except SpdmError as error:
             # Any record that fails ends its session (DSP0277; DSP0274 11.1). The peer is told
             # in the clear: the keys that would protect the answer are gone.
             if session is not None:
                 connection.end_session(session, str(error))
-            self._send(self._error(ErrorCode.DECRYPT_ERROR), None)
+            self._send(self._no_session(record, known=session is not None), None)
             return
-        session.sender.profile = session.receiver.profile
-        session.last_traffic = now
         if isinstance(content, ApplicationData):
             self._application_data(session, content)
         else:
@@ -202,10 +243,8 @@ class ResponderEndpoint:
         """Answer one whole request that came in `carrier` (None: in the clear)."""
         try:
             code = self._recognised(raw)
-            if code == R.GET_VERSION:
-                if carrier is None:
-                    self._abandon()
-            elif self._resumed(code, raw, carrier, now):
+            # GET_VERSION goes ahead of everything; what is under way ends when it proves valid.
+            if code != R.GET_VERSION and self._resumed(code, raw, carrier, now):
                 return
             if code == R.CHUNK_SEND:
                 self._chunk_received(raw, carrier, now)
@@ -288,6 +327,8 @@ class ResponderEndpoint:
             if any(raw[consumed:]):
                 raise ProtocolViolation(f"{len(raw) - consumed} bytes follow {code.name}")
             raw = raw[:consumed]
+        if code == R.GET_VERSION:
+            self._abandon()
         self._reset_transcripts(code, carrier)
         call = Call(
             connection=connection,
@@ -325,6 +366,11 @@ class ResponderEndpoint:
                 raise ProtocolViolation(
                     missing, error_code=ErrorCode.UNSUPPORTED_REQUEST, error_data=code
                 )
+        self._check_flow(code, carrier)
+        if carrier is not None and carrier.terminated:
+            told = ErrorCode.REQUEST_SESSION_TERMINATED
+            error = told if connection.version >= V14 else ErrorCode.DECRYPT_ERROR
+            raise SessionOver(carrier, ProtocolViolation(carrier.terminated, error_code=error))
         if carrier is None:
             version = connection.version
             verdict: object = in_connection(connection.phase, code, version)
@@ -334,6 +380,9 @@ class ResponderEndpoint:
                     if session is None
                     else in_session(session.phase, code, version)
                 )
+        elif carrier.in_the_clear:
+            # Its handshake goes on outside of it, and nothing inside before that is over.
+            verdict = Refusal(ErrorCode.UNEXPECTED_REQUEST, ends_session=True)
         else:
             verdict = in_session(carrier.phase, code, connection.version)
         if isinstance(verdict, Refusal):
@@ -345,6 +394,23 @@ class ResponderEndpoint:
             raise ProtocolViolation(
                 f"{code.name} is not legal now", error_code=verdict.error, error_data=verdict.data
             )
+
+    def _check_flow(self, code: RequestCode, carrier: Session | None) -> None:
+        """While an encapsulated request waits, only its response is wanted (10.22)."""
+        if code in _WITHIN_FLOW:
+            return
+        session = carrier or self.connection.clear_handshake
+        owners = (session,) if carrier is not None else (session, self.connection)
+        for owner in owners:
+            if owner is None or not isinstance(owner.flow, Flow) or not owner.flow.open:
+                continue
+            reason = ProtocolViolation(
+                f"{code.name} while an encapsulated request waits for its response",
+                error_code=ErrorCode.REQUEST_IN_FLIGHT,
+            )
+            if session is not None and not session.established:
+                raise SessionOver(session, reason)
+            raise reason
 
     def _reset_transcripts(self, code: RequestCode, carrier: Session | None) -> None:
         """Forget what this request does not belong to (DSP0274, M1/M2 and L1/L2)."""
@@ -513,6 +579,12 @@ class ResponderEndpoint:
         return Error(error_code=code, error_data=data, extended=extended).encode(
             for_request(self.connection.context, None, requester_side=False)
         )
+
+    def _no_session(self, record: bytes, *, known: bool) -> bytes:
+        """What answers a record that cannot be opened; InvalidSession exists in 1.1 only."""
+        if known or self.connection.version != V11:
+            return self._error(ErrorCode.DECRYPT_ERROR)
+        return self._error(ErrorCode.INVALID_SESSION, record[0] if record else 0)
 
     def _error_for(self, error: Exception, carrier: Session | None) -> bytes:  # noqa: ARG002  # same shape as its callers
         """The ERROR that tells the peer what went wrong, and no more than that."""

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from spdmkit.crypto.signing import SigningContext
 from spdmkit.errors import ProtocolViolation, SpdmError
 from spdmkit.messages import (
+    V11,
+    V12,
     V13,
     Context,
     DeliverEncapsulatedResponse,
@@ -21,20 +23,40 @@ from spdmkit.messages import (
     EncapsulatedResponseAck,
     ErrorCode,
     RequestCode,
+    RequesterFlags,
 )
-from spdmkit.protocol.actions import Action, Done, Event, Exchange, Send, Work
+from spdmkit.protocol.actions import Action, Done, Event, Exchange, Send, Work, perform
+from spdmkit.protocol.events import RequesterAuthenticated
 from spdmkit.protocol.frames import Frame, FrameKind
+from spdmkit.protocol.handlers import certificates
 from spdmkit.protocol.handlers.call import Call, Steps, slow
 from spdmkit.protocol.link import Link
+from spdmkit.protocol.proofs import identity_of
 from spdmkit.protocol.requester.certificates import get_certificate, get_digests
+from spdmkit.protocol.requester.challenge import challenge
+from spdmkit.protocol.requester.sessions import key_update
 from spdmkit.protocol.session import MutualAuth, Session
 
 if TYPE_CHECKING:
     from spdmkit.crypto.registry import SignatureAlgorithm
+    from spdmkit.protocol.connection import Connection
     from spdmkit.protocol.responder.device import Device
     from spdmkit.protocol.transcript import Transcript
 
-__all__ = ["EncapsulatedLink", "Flow", "deliver", "get_encapsulated_request"]
+__all__ = [
+    "EncapsulatedLink",
+    "Flow",
+    "Starter",
+    "basic_mutual_authentication",
+    "challenge_and_ask",
+    "deliver",
+    "flow_of",
+    "get_encapsulated_request",
+    "own_key_update",
+]
+
+
+_FETCHES_CHAIN = (MutualAuth.ENCAPSULATED, MutualAuth.GET_DIGESTS)
 
 
 class EncapsulatedLink(Link):
@@ -84,6 +106,11 @@ class EncapsulatedLink(Link):
         return transcript
 
     @property
+    def may_be_asked_back(self) -> bool:
+        """A requester never sets BasicMutAuthReq (10.10)."""
+        return False
+
+    @property
     def challenge_signature(self) -> tuple[SignatureAlgorithm, SigningContext]:
         """What the requester signs CHALLENGE_AUTH with."""
         return self.peer_signature, SigningContext.REQUESTER_CHALLENGE_AUTH
@@ -97,7 +124,7 @@ class EncapsulatedLink(Link):
         return algorithm
 
 
-Starter: TypeAlias = Callable[[EncapsulatedLink], Exchange[int | None]]
+Starter: TypeAlias = Callable[["EncapsulatedLink"], Exchange[int | None]]
 """An exchange of the responder's; its result is the slot byte that ends the flow, or None."""
 
 
@@ -108,15 +135,22 @@ class Flow:
         running: the exchange under way, or None.
         request_id: RequestID of the request that waits for its response.
         failure: why the last exchange failed, in words; empty when none did.
+        demanded: the requester must ask for what waits before it does anything else.
     """
 
-    __slots__ = ("_waiting", "failure", "request_id", "running")
+    __slots__ = ("_waiting", "demanded", "failure", "request_id", "running")
 
     def __init__(self) -> None:
         self._waiting: deque[Starter] = deque()
         self.running: Exchange[int | None] | None = None
         self.request_id = 0
         self.failure = ""
+        self.demanded = False
+
+    @property
+    def open(self) -> bool:
+        """One of our requests waits for its response, or must be asked for first."""
+        return self.running is not None or self.demanded
 
     def add(self, starter: Starter) -> None:
         """Have an exchange run when the requester next asks."""
@@ -135,6 +169,7 @@ class Flow:
             raise ProtocolViolation("no request is pending", error_code=code)
         self.running = self._waiting.popleft()(link)
         self.request_id = 0
+        self.demanded = False
 
     def stop(self) -> None:
         """Give up what runs."""
@@ -154,13 +189,56 @@ def mutual_authentication(device: Device, session: Session) -> Starter:
             raise ProtocolViolation(f"the requester has no chain in slot {slot_id}")
         chain = yield from get_certificate(link, slot_id, expected_digest=found.digest)
         algorithm = link.peer_signature
-        work = yield Work(lambda: device.verify_requester(chain, algorithm))
-        if not isinstance(work, Done):
-            raise ProtocolViolation("the encapsulated flow was given up")
-        session.peer_key = work.result
+        session.peer_key = yield from perform(lambda: device.verify_requester(chain, algorithm))
         return slot_id
 
     return run
+
+
+def basic_mutual_authentication(device: Device) -> Starter:
+    """Fetch the requester's chain and challenge it, outside a session (10.15; 1.1 and 1.2)."""
+
+    def run(link: EncapsulatedLink) -> Exchange[int | None]:
+        connection = link.connection
+        slot_id = connection.settings.requester_slot
+        digests = yield from get_digests(link)
+        found = digests.slots.get(slot_id)
+        if found is None:
+            raise ProtocolViolation(f"the requester has no chain in slot {slot_id}")
+        chain = yield from get_certificate(link, slot_id, expected_digest=found.digest)
+        algorithm = link.peer_signature
+        key = yield from perform(lambda: device.verify_requester(chain, algorithm))
+        yield from challenge(link, key, slot_id=slot_id)
+        proof = connection.requester_proof = identity_of(key)
+        connection.events(RequesterAuthenticated(proof.kind, proof.identity))
+        return None
+
+    return run
+
+
+def challenge_and_ask(call: Call) -> Steps:
+    """CHALLENGE -> CHALLENGE_AUTH, which may ask for basic mutual authentication (10.15)."""
+    connection = call.connection
+    wanted = (
+        connection.settings.basic_mutual_auth
+        and V11 <= connection.version <= V12
+        and connection.flag(RequesterFlags.MUT_AUTH_CAP, both=True)
+        and connection.flag(RequesterFlags.ENCAP_CAP, both=True)
+        and bool(connection.peer.flags & RequesterFlags.CHAL_CAP)
+        and connection.algorithms.req_signature is not None
+    )
+    outcome = yield from certificates.challenge(call, basic_mutual_auth=wanted)
+    if wanted:
+        flow = connection.flow = Flow()
+        flow.add(basic_mutual_authentication(call.the_device()))
+        flow.demanded = True
+    return outcome
+
+
+def own_key_update(link: EncapsulatedLink) -> Exchange[int | None]:
+    """KEY_UPDATE of the responder: new keys for what it sends (10.22)."""
+    yield from key_update(link)
+    return None
 
 
 def get_encapsulated_request(call: Call) -> Steps:
@@ -240,12 +318,18 @@ def _advance(flow: Flow, event: Event | None) -> Any:
     return None
 
 
-def _flow_of(call: Call) -> tuple[Flow, EncapsulatedLink]:
-    owner = call.session or call.connection
+def flow_of(owner: Session | Connection) -> Flow:
+    """The flow of a session or connection, made when first needed."""
     flow = owner.flow
     if not isinstance(flow, Flow):
         flow = owner.flow = Flow()
-        session = call.session
-        if session is not None and session.mutual and not session.established:
-            flow.add(mutual_authentication(call.the_device(), session))
-    return flow, EncapsulatedLink(call.connection, call.session)
+    return flow
+
+
+def _flow_of(call: Call) -> tuple[Flow, EncapsulatedLink]:
+    session = call.session
+    fresh = session is not None and session.flow is None and not session.established
+    flow = flow_of(session or call.connection)
+    if session is not None and fresh and session.mutual in _FETCHES_CHAIN:
+        flow.add(mutual_authentication(call.the_device(), session))
+    return flow, EncapsulatedLink(call.connection, session)
