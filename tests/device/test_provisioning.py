@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from spdmkit.crypto.keys import PrivateKey
+from spdmkit.crypto.registry import BASE_ASYM
 from spdmkit.crypto.signing import LocalSigner
 from spdmkit.device.folder import FolderDevice
 from spdmkit.device.initialise import initialise
@@ -22,15 +23,31 @@ from spdmkit.identity import (
     verify_chain,
     verify_csr,
 )
-from spdmkit.messages import V12, V13, V14, CertificateModel, ErrorCode
+from spdmkit.messages import (
+    V12,
+    V13,
+    V14,
+    CertificateModel,
+    ErrorCode,
+    KeyPairAlgorithms,
+    KeyUsage,
+)
 from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.credentials import Credentials, Slot
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.certificates import get_certificate, get_digests
 from spdmkit.protocol.requester.challenge import challenge
+from spdmkit.protocol.requester.key_pairs import (
+    change_key_pair,
+    erase_key_pair,
+    generate_key_pair,
+    get_key_pairs,
+)
+from spdmkit.protocol.requester.measurements import get_signed_measurements
 from spdmkit.protocol.requester.negotiate import negotiate
 from spdmkit.protocol.requester.provisioning import erase_certificate, get_csr, set_certificate
 from spdmkit.protocol.requester.sessions import PreSharedKey, key_exchange, psk_exchange
+from spdmkit.protocol.settings import AlgorithmSet
 
 from ..protocol.support import Pair, chain, refusal
 
@@ -220,3 +237,68 @@ def test_an_alias_chain_is_refused(tmp_path: Path) -> None:
     assert refusal(pair, exchange) is ErrorCode.INVALID_REQUEST
     with pytest.raises(ProtocolViolation, match="several keys"):
         pair.run(get_csr(link, key_pair_id=1))
+
+
+@pytest.mark.parametrize("version", [V13, V14])
+def test_a_key_of_the_owners(tmp_path: Path, version: int, authority: Authority) -> None:
+    """Generate a second key, give it a slot and a chain, use it (the flow of DSP0274 10.28)."""
+    several = ('"GET_KEY_PAIR_INFO_CAP",', '"GET_KEY_PAIR_INFO_CAP", "MULTI_KEY_CAP_NEG",')
+    device = made(tmp_path, ALLOWED, several)
+    pair = pair_with(device, version, requester={"multi_key": True})
+    link = session(pair, device)
+    pairs = pair.run(get_key_pairs(link))
+    assert [len(each.public_key_info) > 0 for each in pairs.values()] == [True, False]
+    p256 = KeyPairAlgorithms.ECC_P256
+    pair.run(change_key_pair(link, 2, slots=[], algorithm=p256, usage=KeyUsage.MEASUREMENT))
+    pair.run(generate_key_pair(link, 2, slots=[5]))
+    shown = pair.run(get_digests(link)).slots[5]
+    assert (shown.key_pair_id, shown.model) == (2, CertificateModel.NONE)
+    model = CertificateModel.GENERIC
+    csr = pair.run(get_csr(link, key_pair_id=2, model=model))
+    assert verify_csr(csr).public_key != device.credentials.slots[0].signer.public_key
+    pair.run(set_certificate(link, 5, issued(authority, csr), key_pair_id=2, model=model))
+    shown = pair.run(get_digests(link)).slots[5]
+    assert (shown.model, shown.key_usage) == (model, KeyUsage.MEASUREMENT)
+    assert refusal(pair, erase_key_pair(link, 2)) is ErrorCode.OPERATION_FAILED
+    proven = verify_chain(
+        pair.run(get_certificate(link, 5)),
+        TrustAnchors([authority.certificate.der], Purpose.DEVICE),
+        purpose=Purpose.DEVICE,
+        time=dt.datetime.now(dt.UTC),
+    )
+    pair.run(get_signed_measurements(link, proven, slot_id=5))
+    pair.run(erase_certificate(link, 5))
+    pair.run(change_key_pair(link, 2, slots=[]))
+    pair.run(erase_key_pair(link, 2))
+    assert FolderDevice(device.folder)._keys.entries[2].key is None
+
+
+@pytest.mark.parametrize("version", [V13, V14])
+def test_key_pairs_are_for_those_who_may(tmp_path: Path, version: int) -> None:
+    device = made(tmp_path)
+    pair = pair_with(device, version)
+    link = session(pair, device)
+    assert refusal(pair, generate_key_pair(link, 2)) is ErrorCode.UNSPECIFIED
+    assert refusal(pair, generate_key_pair(pair.link, 2)) is ErrorCode.SESSION_REQUIRED
+
+
+def test_a_key_of_another_algorithm(tmp_path: Path) -> None:
+    """A key signs requests in connections that negotiated its algorithm, and only there."""
+    several = ('"GET_KEY_PAIR_INFO_CAP",', '"GET_KEY_PAIR_INFO_CAP", "MULTI_KEY_CAP_NEG",')
+    device = made(tmp_path, ALLOWED, several)
+    pair = pair_with(device, V13, requester={"multi_key": True})
+    link = session(pair, device)
+    p384 = KeyPairAlgorithms.ECC_P384
+    pair.run(generate_key_pair(link, 2, slots=[1], algorithm=p384))
+    assert set(pair.run(get_digests(link)).slots) == {0}
+    exchange = get_csr(link, key_pair_id=2, model=CertificateModel.GENERIC)
+    assert refusal(pair, exchange) is ErrorCode.INVALID_REQUEST
+    only = AlgorithmSet.available().narrowed(base_asym=BASE_ASYM.by_name("ecdsa-p384").mask)
+    other = pair_with(
+        device,
+        V13,
+        requester={"multi_key": True, "algorithms": only.with_masks(pqc_asym=0)},
+    )
+    link = session(other, device)
+    csr = other.run(get_csr(link, key_pair_id=2, model=CertificateModel.GENERIC))
+    assert verify_csr(csr).public_key.key_type == "ec-p384"

@@ -107,6 +107,8 @@ class MemoryDevice:
         self.csr_requests: list[CsrRequest] = []
         self.stored: list[SetCertificateRequest] = []
         self.provisioning_error: SpdmError | None = None
+        self.pairs: list[KeyPair] = []
+        self.pair_changes: list[tuple[int, ...]] = []
 
     def measurements(self, *, fresh: bool) -> Sequence[Measurement]:
         return self.values
@@ -152,10 +154,21 @@ class MemoryDevice:
         self.credentials = Credentials(slots.values(), supported=range(8))
 
     def key_pairs(self) -> Sequence[KeyPair]:
-        return ()
+        return self.pairs
 
-    def set_key_pair(self, *_: object, **__: object) -> None:
-        raise AssertionError
+    def set_key_pair(
+        self,
+        key_pair_id: int,
+        operation: int,
+        usage: int,
+        asym: int,
+        pqc: int,
+        slot_mask: int,
+        peer: Peer,
+    ) -> None:
+        if self.provisioning_error is not None:
+            raise self.provisioning_error
+        self.pair_changes.append((key_pair_id, operation, usage, asym, pqc, slot_mask))
 
     def endpoint_info(self, sub_code: int) -> bytes | None:
         return None

@@ -200,12 +200,24 @@ class FolderDevice:
             )
             for entry in self._slots.entries.values()
         ]
+        bare = [
+            Slot(
+                slot_id=slot_id,
+                certificates=(),
+                signer=signers[number],
+                model=CertificateModel.NONE,
+                key_pair_id=number,
+                key_usage=self._keys.entries[number].usage,
+            )
+            for slot_id, number in self._reserved().items()
+            if number in signers
+        ]
         provisioned = None
         if self.configuration.flags & ResponderFlags.PUB_KEY_ID_CAP and signers:
             signer = next(iter(signers.values()))
             provisioned = ProvisionedKey(signer, signer.public_key)
         room = range(self.configuration.device.slots)
-        return Credentials(slots, supported=room, provisioned_key=provisioned)
+        return Credentials(slots, supported=room, provisioned_key=provisioned, bare=bare)
 
     # -- what the responder asks ----------------------------------------------------------------
 
@@ -380,6 +392,8 @@ class FolderDevice:
         if number:
             if number not in entries:
                 raise ProtocolViolation(f"there is no key pair {number}")
+            if entries[number].key is not None and not self._family(entries[number], algorithm):
+                raise ProtocolViolation(f"key pair {number} does not sign {algorithm}")
             return entries[number]
         if slot_id is not None and slot_id in self._slots.entries:
             return entries[self._slots.entries[slot_id].key_pair_id]

@@ -60,6 +60,7 @@ capabilities = [
     "CERT_CAP", "CHAL_CAP", "MEAS_CAP_SIG", "MEAS_FRESH_CAP", "MEL_CAP",
     "ENCRYPT_CAP", "MAC_CAP", "KEY_EX_CAP", "PSK_CAP_CONTEXT", "MUT_AUTH_CAP", "ENCAP_CAP",
     "HBEAT_CAP", "KEY_UPD_CAP", "CHUNK_CAP", "LARGE_RESP_CAP", "SET_CERT_CAP", "CSR_CAP",
+    "GET_KEY_PAIR_INFO_CAP", "SET_KEY_PAIR_INFO_CAP",
 ]
 
 # A list of algorithms that is left out stands for all that are available here.
@@ -178,6 +179,8 @@ def initialise(
     )
     keys = KeyStore.create(folder / "keys", passphrase)
     keys.put(KeyEntry(1, leaf_key, slots=frozenset({0})))
+    # Room for a key of the owner's: SET_KEY_PAIR_INFO generates it.
+    keys.put(KeyEntry(2, None))
     slots = SlotStore.create(folder / "slots")
     chain = (root.certificate.der, middle.certificate.der, leaf.der)
     slots.put(SlotEntry(0, chain, CertificateModel.DEVICE, 1))

@@ -44,7 +44,7 @@ class Slot:
 
     Attributes:
         slot_id: 0 to 7.
-        certificates: DER certificates, root first.
+        certificates: DER certificates, root first; none for a slot that only has a key.
         signer: signs with the leaf's private key; names its algorithm.
         model: certificate model, told to the peer when several keys are in use.
         key_pair_id: KeyPairID of the leaf's key, from 1.
@@ -69,7 +69,9 @@ class Slot:
         return self._built(algorithm)[0]
 
     def digest(self, algorithm: HashAlgorithm) -> bytes:
-        """What DIGESTS and the transcripts hold: the hash of the whole structure."""
+        """What DIGESTS and the transcripts hold: the hash of the whole structure, or zeros."""
+        if not self.certificates:
+            return bytes(algorithm.size)
         return self._built(algorithm)[1]
 
     def _built(self, algorithm: HashAlgorithm) -> tuple[bytes, bytes]:
@@ -101,6 +103,8 @@ class Credentials:
         slots: slot id -> slot, provisioned ones only.
         supported: slot ids the endpoint has room for.
         provisioned_key: the key of SlotID 0xFF, or None.
+        bare: slot id -> slot that has a key but no certificates; only peers that know of several
+            keys are told of it (DSP0274 10.8).
         awaiting_reset: slots whose new chain takes effect with the next reset (DSP0274 10.26.2).
     """
 
@@ -110,10 +114,12 @@ class Credentials:
         *,
         supported: Iterable[int] = (),
         provisioned_key: ProvisionedKey | None = None,
+        bare: Iterable[Slot] = (),
         awaiting_reset: Iterable[int] = (),
     ) -> None:
         self.slots: dict[int, Slot] = {slot.slot_id: slot for slot in slots}
-        self.supported: frozenset[int] = frozenset(supported) | frozenset(self.slots)
+        self.bare: dict[int, Slot] = {slot.slot_id: slot for slot in bare}
+        self.supported: frozenset[int] = frozenset(supported).union(self.slots, self.bare)
         self.provisioned_key = provisioned_key
         self.awaiting_reset: frozenset[int] = frozenset(awaiting_reset)
 
@@ -125,9 +131,25 @@ class Credentials:
             if self.slots[slot_id].key_type == algorithm.key_type
         }
 
-    def key_types(self) -> frozenset[str]:
-        """The types of all keys we can sign with: what we may offer to sign with."""
+    def associated(self, algorithm: SignatureAlgorithm) -> Mapping[int, Slot]:
+        """`usable`, and the slots that have such a key but no certificates yet, ascending."""
+        both = {**self.bare, **self.slots}
+        return {
+            slot_id: both[slot_id]
+            for slot_id in sorted(both)
+            if both[slot_id].key_type == algorithm.key_type
+        }
+
+    def key_types(self, *, bare: bool = False) -> frozenset[str]:
+        """The types of all keys that prove something: what we may offer to sign with.
+
+        Args:
+            bare: keys without certificates too: nothing is proved by them, but requests for
+                certificates are signed.
+        """
         types = {slot.key_type for slot in self.slots.values()}
+        if bare:
+            types.update(slot.key_type for slot in self.bare.values())
         if self.provisioned_key is not None:
             types.add(self.provisioned_key.public_key.key_type)
         return frozenset(types)

@@ -13,6 +13,13 @@ from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.certificates import get_certificate, get_digests
 from spdmkit.protocol.requester.challenge import challenge
 from spdmkit.protocol.requester.encapsulated import serve_encapsulated
+from spdmkit.protocol.requester.key_pairs import (
+    change_key_pair,
+    erase_key_pair,
+    generate_key_pair,
+    get_key_pair_info,
+    get_key_pairs,
+)
 from spdmkit.protocol.requester.measurement_log import get_measurement_log
 from spdmkit.protocol.requester.measurements import (
     get_measurement_count,
@@ -33,16 +40,22 @@ from spdmkit.protocol.requester.sessions import (
     key_update,
     psk_exchange,
 )
+from spdmkit.protocol.requester.vendor import vendor_defined
 
 __all__ = [
     "Link",
     "challenge",
+    "change_key_pair",
     "end_session",
     "erase_certificate",
+    "erase_key_pair",
+    "generate_key_pair",
     "get_capabilities",
     "get_certificate",
     "get_csr",
     "get_digests",
+    "get_key_pair_info",
+    "get_key_pairs",
     "get_measurement_count",
     "get_measurement_log",
     "get_measurements",
@@ -56,4 +69,5 @@ __all__ = [
     "psk_exchange",
     "serve_encapsulated",
     "set_certificate",
+    "vendor_defined",
 ]

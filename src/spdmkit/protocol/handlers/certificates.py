@@ -26,7 +26,10 @@ def get_digests(call: Call) -> Outcome:
     """GET_DIGESTS -> DIGESTS: the hash of every slot that the negotiated algorithm can use."""
     _not_awaiting_reset(bool(call.credentials.awaiting_reset))
     hash_algorithm = call.connection.algorithms.base_hash
-    slots = call.credentials.usable(call.signature_algorithm)
+    algorithm = call.signature_algorithm
+    slots = call.credentials.usable(algorithm)
+    if call.context.multi_key_conn:
+        slots = call.credentials.associated(algorithm)
     if not slots:
         raise ProtocolViolation("no slot is provisioned", error_code=ErrorCode.UNSPECIFIED)
     response = Digests(

@@ -119,7 +119,11 @@ def negotiate_algorithms(call: Call) -> Outcome:
         or (peer_multi_key == RequesterFlags.MULTI_KEY_CAP_NEG and connection.settings.multi_key)
     )
     offer = read_offer(request, version)
-    chosen = choose(offer, _own(call), version=version)
+    own = _own(call)
+    if multi_key_rsp and not (offer.base_asym & own.base_asym or offer.pqc_asym & own.pqc_asym):
+        # Nothing with certificates: the requester may be about to bring them (10.28).
+        own = _own(call, bare=True)
+    chosen = choose(offer, own, version=version)
     chosen = _without_unused(chosen, connection)
     if not chosen.base_hash:
         raise ProtocolViolation("no hash algorithm in common")
@@ -131,11 +135,11 @@ def negotiate_algorithms(call: Call) -> Outcome:
     return Outcome(encoded)
 
 
-def _own(call: Call) -> AlgorithmSet:
+def _own(call: Call, *, bare: bool = False) -> AlgorithmSet:
     """What we allow, cut down to the keys that this device can sign with."""
     connection = call.connection
     own = for_version(connection.settings.algorithms, connection.version)
-    types = call.credentials.key_types()
+    types = call.credentials.key_types(bare=bare)
     return own.with_masks(
         base_asym=own.base_asym & signable(registry.BASE_ASYM, types),
         pqc_asym=own.pqc_asym & signable(registry.PQC_ASYM, types),

@@ -9,6 +9,7 @@ from spdmkit.errors import ProtocolViolation
 from spdmkit.messages import ErrorCode, RequestCode, RequesterFlags, ResponderFlags
 from spdmkit.protocol.handlers import (
     certificates,
+    key_pairs,
     measurements,
     negotiation,
     provisioning,
@@ -49,6 +50,12 @@ HANDLERS: dict[RequestCode, Entry] = {
     ),
     R.GET_CSR: Entry(m.GetCsr, provisioning.get_csr, F.CSR_CAP),
     R.SET_CERTIFICATE: Entry(m.SetCertificate, provisioning.set_certificate, F.SET_CERT_CAP),
+    R.GET_KEY_PAIR_INFO: Entry(
+        m.GetKeyPairInfo, key_pairs.get_key_pair_info, F.GET_KEY_PAIR_INFO_CAP
+    ),
+    R.SET_KEY_PAIR_INFO: Entry(
+        m.SetKeyPairInfo, key_pairs.set_key_pair_info, F.SET_KEY_PAIR_INFO_CAP
+    ),
     R.KEY_EXCHANGE: Entry(m.KeyExchange, sessions.key_exchange, F.KEY_EX_CAP, Q.KEY_EX_CAP),
     R.FINISH: Entry(m.Finish, sessions.finish, F.KEY_EX_CAP, Q.KEY_EX_CAP),
     R.PSK_EXCHANGE: Entry(m.PskExchange, sessions.psk_exchange, F.PSK_CAP_MASK, Q.PSK_CAP),

@@ -56,6 +56,19 @@ class SlotDigests:
     slots: dict[int, SlotDigest]
     supported: int
 
+    def slot_for(self, usage: KeyUsage) -> int:
+        """The first slot with a chain whose key may be used for that.
+
+        With one key per side that is the first slot with a chain.
+
+        Raises:
+            ProtocolViolation: there is none.
+        """
+        for slot_id, slot in sorted(self.slots.items()):
+            if slot.key_usage is None or (slot.key_usage & usage and slot.model):
+                return slot_id
+        raise ProtocolViolation(f"the peer has no slot for {usage.name}")
+
 
 def get_digests(link: Link) -> Exchange[SlotDigests]:
     """GET_DIGESTS: which slots there are, and the hash of each chain."""
