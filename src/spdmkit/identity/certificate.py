@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
 
@@ -262,7 +262,7 @@ class Certificate(Extended):
         if known.hash_name != "parameters":
             return known.hash_name
         with reading("signatureAlgorithm"):
-            parameters = self.x509.signature_algorithm_parameters
+            parameters = self._signature_parameters
             algorithm = self.x509.signature_hash_algorithm
         if not isinstance(parameters, padding.PSS) or algorithm is None:
             raise DecodeError("Certificate", "signatureAlgorithm", 0, "RSASSA-PSS without a hash")
@@ -334,7 +334,10 @@ class Certificate(Extended):
             verify_raw(issuer.spki, self.signature_oid, self._outline.signature, self._outline.tbs)
             return
         try:
-            self.x509.verify_directly_issued_by(issuer.x509)
+            if issuer.key_type.startswith("ec-"):
+                self._verify_ecdsa(issuer)
+            else:
+                self.x509.verify_directly_issued_by(issuer.x509)
         except InvalidSignature:
             raise AuthenticationError("signature", "does not verify") from None
         except PYCA_ERRORS as error:
@@ -345,9 +348,26 @@ class Certificate(Extended):
 
     # --- inside --------------------------------------------------------------------------------
 
+    def _verify_ecdsa(self, issuer: Certificate) -> None:
+        """As `verify_directly_issued_by`, with the issuer's key as it was read before.
+
+        That function reads key and algorithm anew each time, which costs a tenth of it.
+        """
+        algorithm = self._signature_parameters
+        key = issuer.public_key
+        if self.issuer_der != issuer.subject_der:
+            raise ValueError("issued by another")
+        if not isinstance(algorithm, ec.ECDSA) or not isinstance(key, ec.EllipticCurvePublicKey):
+            raise TypeError("not an ECDSA signature")
+        key.verify(self._outline.signature, self._outline.tbs, algorithm)
+
     @cached_property
     def _outline(self) -> _Outline:
         return _read_outline(self.der)
+
+    @cached_property
+    def _signature_parameters(self) -> object:
+        return self.x509.signature_algorithm_parameters
 
     @cached_property
     def _parsed_extensions(self) -> _Extensions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -162,6 +163,7 @@ Bit 11 of the Requester is reserved, but part of a field whose values are checke
 """
 
 
+@functools.lru_cache(maxsize=64)
 def invalid_capabilities(
     flags: int, role: type[RequesterFlags] | type[ResponderFlags], version: int
 ) -> str | None:

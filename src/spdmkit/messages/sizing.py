@@ -81,11 +81,17 @@ def _set_certificate_size(data: bytes) -> Size:
     return CHAIN_OFFSET + int.from_bytes(data[CHAIN_OFFSET : CHAIN_OFFSET + 4], "little")
 
 
+def _version_size(data: bytes) -> Size:
+    return 6 + 2 * data[5] if len(data) > 5 else Unsized.MORE
+
+
 _SPECIAL: dict[int, Callable[[bytes], Size]] = {
     ResponseCode.ERROR: _error_size,
     RequestCode.SET_CERTIFICATE: _set_certificate_size,
+    ResponseCode.VERSION: _version_size,
 }
-"""Messages that end with bytes whose length stands inside them."""
+"""Messages that end with bytes whose length stands inside them; and VERSION, whose layout says as
+much, because it is what nearly every connection detects its dialect by."""
 
 
 class _UnknownError(Exception):

@@ -73,6 +73,7 @@ class Selection:
     mel_specification: int = 0
 
     @classmethod
+    @functools.lru_cache(maxsize=64)
     def of(cls, chosen: Chosen) -> Selection:
         """The algorithms behind a choice's bits.
 

@@ -107,6 +107,7 @@ class Connection:
         self.sessions: dict[int, Session] = {}
         self.clear_handshake: Session | None = None
         self._handle = 0
+        self._timing = settings.timing
         self._forget()
 
     def _forget(self) -> None:
@@ -217,10 +218,10 @@ class Connection:
     @property
     def timing(self) -> Timing:
         """Our patience, with the CTExponent the peer announced."""
-        timing = self.settings.timing
-        if self.peer.ct_exponent == timing.ct_exponent:
-            return timing
-        return replace(timing, ct_exponent=self.peer.ct_exponent)
+        timing = self._timing
+        if self.peer.ct_exponent != timing.ct_exponent:
+            timing = self._timing = replace(timing, ct_exponent=self.peer.ct_exponent)
+        return timing
 
     def next_handle(self) -> int:
         """A handle for the next large message; they count up and wrap."""
@@ -244,7 +245,8 @@ class Connection:
 
     def flag(self, flag: int, *, both: bool = False) -> bool:
         """Whether the peer announced a capability bit, or `both` sides did."""
-        return bool(self.peer.flags & flag) and (not both or bool(self.own.flags & flag))
+        mask = int(flag)  # enum's own `&` takes twenty times as long
+        return bool(self.peer.flags & mask) and (not both or bool(self.own.flags & mask))
 
     @property
     def is_requester(self) -> bool:

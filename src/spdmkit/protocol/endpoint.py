@@ -262,39 +262,42 @@ class RequesterEndpoint:
         """A job of the current exchange is done; one of a cancelled exchange is ignored."""
         if self._waiting != token:
             return
-        if isinstance(outcome, BaseException):
-            self._throw(outcome)
-        else:
-            self._resume(Done(outcome))
+        self._resume(outcome if isinstance(outcome, BaseException) else Done(outcome))
 
     # -- the current exchange -------------------------------------------------------------------
 
     def _advance(self) -> None:
         while self._current is None and self._queue:
             self._current = self._queue.popleft()
-            self._step(self._current, next)
+            self._step(self._current, None)
 
-    def _resume(self, event: Event) -> None:
+    def _resume(self, event: Event | BaseException) -> None:
         ticket = self._current
         if ticket is not None:
-            self._step(ticket, lambda exchange: exchange.send(event))
-            self._advance()
+            self._step(ticket, event)
+            if self._current is None:
+                self._advance()
 
-    def _throw(self, error: BaseException) -> None:
-        ticket = self._current
-        if ticket is not None:
-            self._step(ticket, lambda exchange: exchange.throw(error))
-            self._advance()
+    def _step(self, ticket: Ticket[Any], event: Event | BaseException | None) -> None:
+        """Run the exchange to its next wait, and note what it waits for.
 
-    def _step(self, ticket: Ticket[Any], resume: Callable[[Exchange[Any]], Any]) -> None:
-        """Run the exchange to its next wait, and note what it waits for."""
+        Args:
+            ticket: the exchange.
+            event: what to resume it with: None to begin, an exception to raise in it.
+        """
+        exchange = ticket.exchange
         self._waiting = None
         try:
-            action = resume(ticket.exchange)
+            if event is None:
+                action = next(exchange)
+            elif isinstance(event, BaseException):
+                action = exchange.throw(event)
+            else:
+                action = exchange.send(event)
             while isinstance(action, Post):
                 self._outgoing.append(action.frame)
                 ticket.sent = True
-                action = ticket.exchange.send(Done(None))
+                action = exchange.send(Done(None))
         except StopIteration as stop:
             self._end(ticket, stop.value, None)
             return

@@ -77,6 +77,8 @@ CRYPTOGRAPHIC = frozenset(
 """Requests whose answer may take CT: T2 = RTT + CT applies (DSP0274 table 8)."""
 
 _TO_M1M2 = frozenset({R.GET_DIGESTS, R.GET_CERTIFICATE, R.CHALLENGE})
+_PIECES = frozenset({R.CHUNK_GET, R.CHUNK_SEND, R.RESPOND_IF_READY})
+"""Requests that are part of the exchange they help along."""
 _CHUNK_HEADER = 16
 """Bytes before the chunk in the first CHUNK_SEND; later ones have four fewer."""
 _LONGEST_BUSY_PAUSE = 2.0
@@ -135,7 +137,7 @@ class Link:
             AuthenticationError: the answer's record is not authentic; the session is over.
             DeadlineExceeded, TransportError: no answer; the connection is of no more use.
         """
-        code = RequestCode(request.code)
+        code = request.code
         self._permit(code)
         self._before(code)
         context = self._context(request)
@@ -169,21 +171,22 @@ class Link:
 
     # -- rules before sending -------------------------------------------------------------------
 
-    def _permit(self, code: RequestCode) -> None:
+    def _permit(self, code: int) -> None:
         connection = self.connection
         verdict: object
         if self.session is not None:
             verdict = self.session.permits(code)
-            where = f"in a session ({self.session.phase.value})"
         else:
             verdict = in_connection(connection.phase, code, connection.version)
-            where = f"outside a session ({connection.phase.value})"
         if isinstance(verdict, Refusal):
-            raise ProtocolViolation(f"{code.name} is not legal {where}", error_code=verdict.error)
+            where = f"outside a session ({connection.phase.value})"
+            if self.session is not None:
+                where = f"in a session ({self.session.phase.value})"
+            raise ProtocolViolation(f"{_name(code)} is not legal {where}", error_code=verdict.error)
 
-    def _before(self, code: RequestCode) -> None:
+    def _before(self, code: int) -> None:
         """Reset the transcripts that this request does not belong to (DSP0274, M1/M2, L1/L2)."""
-        if code in (R.CHUNK_GET, R.CHUNK_SEND, R.RESPOND_IF_READY):
+        if code in _PIECES:
             return
         connection = self.connection
         if self.session is None and connection.m1m2 is not None:
@@ -266,7 +269,7 @@ class Link:
 
     # -- the answer -----------------------------------------------------------------------------
 
-    def _settled(self, code: RequestCode, sent: bytes) -> Exchange[bytes]:
+    def _settled(self, code: int, sent: bytes) -> Exchange[bytes]:
         """Send, and follow Busy, ResponseNotReady and LargeResponse to the real answer."""
         busy = 0
         received = yield from self._deliver(code, sent)
@@ -343,7 +346,7 @@ class Link:
         jitter = self.connection.random(1)[0] / 255
         yield from sleep(self.connection.clock() + delay * (0.75 + jitter / 2))
 
-    def _when_ready(self, code: RequestCode, error: Error) -> Exchange[bytes]:
+    def _when_ready(self, code: int, error: Error) -> Exchange[bytes]:
         """Ask with RESPOND_IF_READY until there is an answer or WTMax has passed (10.26)."""
         connection = self.connection
         exponent, original, token, rdtm = error.not_ready()
@@ -368,13 +371,14 @@ class Link:
                 raise ProtocolViolation("ResponseNotReady changed its token")
             if connection.clock() >= limit:
                 raise PeerError(
-                    f"the peer was not ready for {code.name} within WTMax", code=again.error_code
+                    f"the peer was not ready for {RequestCode(code).name} within WTMax",
+                    code=again.error_code,
                 )
             delay = max(delay * 1.5, 0.001)
 
     # -- transfers ------------------------------------------------------------------------------
 
-    def _deliver(self, code: RequestCode, message: bytes) -> Exchange[bytes]:
+    def _deliver(self, code: int, message: bytes) -> Exchange[bytes]:
         """One message there and one back, in chunks when it is too large for one transfer."""
         connection = self.connection
         limit = min(connection.peer.data_transfer_size, connection.settings.transmit_size)
@@ -382,16 +386,16 @@ class Link:
             return (yield from self._roundtrip(code, message))
         if not connection.flag(ResponderFlags.CHUNK_CAP, both=True):
             raise ProtocolViolation(
-                f"{code.name} of {len(message)} bytes exceeds the peer's DataTransferSize "
+                f"{_name(code)} of {len(message)} bytes exceeds the peer's DataTransferSize "
                 f"{limit}, and chunks were not negotiated"
             )
         if len(message) > connection.peer.max_message_size:
             raise ProtocolViolation(
-                f"{code.name} of {len(message)} bytes exceeds the peer's MaxSPDMmsgSize"
+                f"{_name(code)} of {len(message)} bytes exceeds the peer's MaxSPDMmsgSize"
             )
         return (yield from self._send_chunks(message, limit))
 
-    def _roundtrip(self, code: RequestCode, message: bytes) -> Exchange[bytes]:
+    def _roundtrip(self, code: int, message: bytes) -> Exchange[bytes]:
         """One frame there, one frame back."""
         deadline = self._deadline(code)
         session = self.session
@@ -457,7 +461,7 @@ class Link:
             )
         return ProtocolViolation("a request in a session was answered in the clear")
 
-    def _deadline(self, code: RequestCode) -> float:
+    def _deadline(self, code: int) -> float:
         connection = self.connection
         timing = connection.timing
         return connection.clock() + timing.answer(cryptographic=code in CRYPTOGRAPHIC)
@@ -519,3 +523,8 @@ class Link:
             if have == size:
                 return b"".join(parts)
             sequence += 1
+
+
+def _name(code: int) -> str:
+    """The specification's name of a request, for what people read."""
+    return RequestCode(code).name

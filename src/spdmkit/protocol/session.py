@@ -25,7 +25,6 @@ from spdmkit.protocol.states import Refusal, SessionPhase, in_session
 from spdmkit.protocol.transcript import Transcript
 
 if TYPE_CHECKING:
-    from spdmkit.messages import RequestCode
     from spdmkit.protocol.connection import Connection
     from spdmkit.protocol.proofs import ProvenKey
 
@@ -283,7 +282,7 @@ class Session:
         """True when the peer proved who it is in this session."""
         return bool(self.proof.kind)
 
-    def permits(self, code: RequestCode) -> SessionPhase | Refusal:
+    def permits(self, code: int) -> SessionPhase | Refusal:
         """The phase that `code` leads to, or how it is refused (the table of `states`)."""
         return in_session(self.phase, code, self._connection.version)
 

@@ -32,6 +32,8 @@ R = RequestCode
 class Phase(enum.Enum):
     """How far a connection has come."""
 
+    __hash__ = object.__hash__  # of the tables' keys; enum's own hashes the name each time
+
     NOT_STARTED = "not started"
     VERSION = "version known"
     CAPABILITIES = "capabilities known"
@@ -45,13 +47,15 @@ class SessionPhase(enum.Enum):
     (CVE-2023-31127), hence the two handshake phases: no table entry joins them.
     """
 
+    __hash__ = object.__hash__  # as `Phase`
+
     HANDSHAKE_KEY_EXCHANGE = "handshake by key exchange"
     HANDSHAKE_PSK = "handshake by pre-shared key"
     ESTABLISHED = "established"
     ENDED = "ended"
 
 
-SINCE: dict[RequestCode, int] = {
+SINCE: dict[int, int] = {
     R.GET_DIGESTS: V10,
     R.GET_CERTIFICATE: V10,
     R.CHALLENGE: V10,
@@ -111,7 +115,7 @@ _IN_SESSION_ONLY = (
     R.SEND_EVENT,
 )
 
-CONNECTION: dict[tuple[Phase, RequestCode], Phase] = {
+CONNECTION: dict[tuple[Phase, int], Phase] = {
     # GET_VERSION resets whatever there was, at any time (DSP0274 10.3).
     **{(phase, R.GET_VERSION): Phase.VERSION for phase in Phase},
     (Phase.VERSION, R.GET_CAPABILITIES): Phase.CAPABILITIES,
@@ -137,7 +141,7 @@ CONNECTION: dict[tuple[Phase, RequestCode], Phase] = {
 }
 """(phase, request) -> next phase, for messages outside a session."""
 
-SESSION: dict[tuple[SessionPhase, RequestCode], SessionPhase] = {
+SESSION: dict[tuple[SessionPhase, int], SessionPhase] = {
     (SessionPhase.HANDSHAKE_KEY_EXCHANGE, R.FINISH): SessionPhase.ESTABLISHED,
     (SessionPhase.HANDSHAKE_PSK, R.PSK_FINISH): SessionPhase.ESTABLISHED,
     **{
@@ -169,7 +173,7 @@ class Refusal:
     ends_session: bool = False
 
 
-def in_connection(phase: Phase, code: RequestCode, version: int) -> Phase | Refusal:
+def in_connection(phase: Phase, code: int, version: int) -> Phase | Refusal:
     """The phase after `code` outside a session, or how it is refused."""
     if version < SINCE[code] and code != R.GET_VERSION:
         return Refusal(ErrorCode.UNSUPPORTED_REQUEST, code)
@@ -182,7 +186,7 @@ def in_connection(phase: Phase, code: RequestCode, version: int) -> Phase | Refu
     return Refusal(ErrorCode.UNEXPECTED_REQUEST)
 
 
-def in_session(phase: SessionPhase, code: RequestCode, version: int) -> SessionPhase | Refusal:
+def in_session(phase: SessionPhase, code: int, version: int) -> SessionPhase | Refusal:
     """The phase after `code` in a session, or how it is refused.
 
     An illegal request in the handshake ends the session: nothing was promised yet, and whatever

@@ -26,7 +26,6 @@ from spdmkit.transports.dial import (
     ATTEMPT_DELAY,
     address_text,
     interleave,
-    is_literal,
     resolve,
     tune,
 )
@@ -807,7 +806,7 @@ async def _first_to_answer(loop: asyncio.AbstractEventLoop, host: Host) -> socke
 
     Not every event loop has this of its own.
     """
-    if is_literal(host.name):
+    if host.is_literal:
         addresses = resolve(host)
     else:
         found = await loop.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM)

@@ -14,25 +14,28 @@ class ReceiveBuffer:
 
     Reads are kept as they came. A frame within one read is one slice of it, and a frame across
     several is joined once: every byte is copied one time.
+
+    Attributes:
+        size: bytes that are there; `len` says the same.
     """
 
-    __slots__ = ("_parts", "_size", "_start")
+    __slots__ = ("_parts", "_start", "size")
 
     def __init__(self) -> None:
         self._parts: list[bytes | bytearray] = []
         self._start = 0
         """Bytes of the first part that are taken already."""
-        self._size = 0
+        self.size = 0
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes at the end."""
         size = len(data)
         if not size:
             return
-        self._size += size
+        self.size += size
         parts = self._parts
         if size >= SMALL or not parts:
             parts.append(bytes(data))
@@ -46,7 +49,7 @@ class ReceiveBuffer:
     def peek(self, size: int, at: int = 0) -> bytes:
         """Up to `size` bytes from offset `at`, without taking them."""
         first = self._start + at
-        last = min(first + size, self._start + self._size)
+        last = min(first + size, self._start + self.size)
         if not self._parts or last <= len(self._parts[0]):
             return bytes(self._parts[0][first:last]) if self._parts else b""
         return self._join(first, last)
@@ -60,13 +63,13 @@ class ReceiveBuffer:
         head = self._parts[0]
         taken = bytes(head[first:last]) if last <= len(head) else self._join(first, last)
         self._drop(last)
-        self._size -= skip + size
+        self.size -= skip + size
         return taken
 
     def clear(self) -> None:
         """Forget everything."""
         self._parts.clear()
-        self._start = self._size = 0
+        self._start = self.size = 0
 
     def _join(self, first: int, last: int) -> bytes:
         """Bytes of several parts; positions count from the beginning of the first part."""

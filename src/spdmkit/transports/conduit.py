@@ -152,7 +152,9 @@ class Conduit:
 
     def opened(self, local: str = "", peer: str = "") -> None:
         """The connection stands, between these addresses: say what the framing opens with."""
-        self.info = replace(self.info, local=local or self.info.local, peer=peer or self.info.peer)
+        if local or peer:
+            local, peer = local or self.info.local, peer or self.info.peer
+            self.info = replace(self.info, local=local, peer=peer)
         if self.framing.role is not None:
             self._make_endpoint(self.framing.role)
         self._write(self.framing.start())
@@ -315,7 +317,8 @@ class Conduit:
 
     def _make_endpoint(self, role: Role) -> None:
         profile = self._profile
-        self.info = replace(self.info, role=role, record_profile=profile)
+        if role is not self.info.role or profile is not self.info.record_profile:
+            self.info = replace(self.info, role=role, record_profile=profile)
         self.endpoint = self._factory(self.info)
 
     @property
@@ -348,21 +351,17 @@ class Conduit:
         if endpoint is None or self.redial is not None or not self._open_for_frames:
             return
         for frame in endpoint.outgoing():
-            self._pack(frame, now)
+            if self.closing:
+                return
+            try:
+                self._output.append(self.framing.pack(frame))
+            except TransportError as error:
+                self._close(error)
+                return
+            if self.frames == 0 and self._asked is None and self.framing.role is Role.REQUESTER:
+                self._asked, self._asked_at = frame, now
         if endpoint.close_wanted:
             self._close(None)
-
-    def _pack(self, frame: Frame, now: float) -> None:
-        if self.closing:
-            return
-        try:
-            data = self.framing.pack(frame)
-        except TransportError as error:
-            self._close(error)
-            return
-        self._write(data)
-        if self.frames == 0 and self._asked is None and self.framing.role is Role.REQUESTER:
-            self._asked, self._asked_at = frame, now
 
     def _write(self, data: bytes) -> None:
         if data:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import select
 import socket
@@ -14,7 +13,7 @@ from typing import Any
 from spdmkit.errors import DeadlineExceeded, TransportError
 from spdmkit.transports.uri import Host
 
-__all__ = ["address_text", "dial", "interleave", "is_literal", "resolve", "tune"]
+__all__ = ["address_text", "dial", "interleave", "resolve", "tune"]
 
 ATTEMPT_DELAY = 0.25
 """Seconds before the next address is tried beside the first (RFC 8305, "happy eyeballs")."""
@@ -37,21 +36,14 @@ def address_text(address: object) -> str:
     return str(address)
 
 
-def is_literal(name: str) -> bool:
-    """True for an IP address, which resolves without asking anybody."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def resolve(host: Host) -> list[Address]:
     """All addresses of a host, families alternating, the resolver's first choice first.
 
     Raises:
         TransportError: the name does not resolve.
     """
+    if host.is_literal and ":" not in host.name:
+        return [(socket.AF_INET, (host.name, host.port))]
     try:
         found = socket.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -81,11 +73,33 @@ def dial(host: Host, timeout: float) -> socket.socket:
         TransportError: the name does not resolve, or every address refused.
     """
     addresses = resolve(host)
+    if len(addresses) == 1:
+        return _connect(host, *addresses[0], timeout)
     race = _Race(host, addresses, time.monotonic() + timeout)
     try:
         return race.run()
     finally:
         race.close()
+
+
+def _connect(host: Host, family: int, address: tuple[Any, ...], timeout: float) -> socket.socket:
+    """Connect where there is no other address to try."""
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise TransportError(f"cannot connect to {host}: {error.strerror}") from error
+    try:
+        sock.settimeout(timeout)
+        sock.connect(address)
+        sock.setblocking(False)
+        tune(sock)
+    except TimeoutError:
+        sock.close()
+        raise DeadlineExceeded(f"no answer from {host} when connecting") from None
+    except OSError as error:
+        sock.close()
+        raise TransportError(f"cannot connect to {host}: {error.strerror}") from error
+    return sock
 
 
 class _Race:

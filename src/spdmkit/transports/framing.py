@@ -61,10 +61,11 @@ class Dialect(enum.Enum):
     STRICT = "strict"
     LIBSPDM = "libspdm"
 
-    @property
-    def extra(self) -> int:
-        """Bytes that PayloadLen counts beyond the message."""
-        return 2 if self is Dialect.LIBSPDM else 0
+    extra: int
+    """Bytes that PayloadLen counts beyond the message."""
+
+    def __init__(self, value: str) -> None:
+        self.extra = 2 if value == "libspdm" else 0
 
     @property
     def other(self) -> Dialect:

@@ -294,7 +294,7 @@ class TcpBinding(Framing):
         if self._phase is Phase.CLOSED:
             return None
         if self._head is None:
-            if len(self._buffer) < HEADER_SIZE:
+            if self._buffer.size < HEADER_SIZE:
                 return None
             event = self._whole_message() or self._read_header()
             if event is not None:
@@ -313,7 +313,7 @@ class TcpBinding(Framing):
         if message_type != MessageType.OUT_OF_SESSION or version != BINDING_VERSION:
             return None
         size: int = length - self._dialect.extra
-        if not 0 <= size <= self._max_frame or len(self._buffer) < HEADER_SIZE + size:
+        if not 0 <= size <= self._max_frame or self._buffer.size < HEADER_SIZE + size:
             return None
         return Frame(FrameKind.MESSAGE, self._buffer.take(size, HEADER_SIZE))
 

@@ -14,6 +14,7 @@ Query: `timeout=SECONDS` everywhere; `dialect=auto|strict|libspdm` and `records=
 from __future__ import annotations
 
 import enum
+import functools
 import ipaddress
 import re
 from collections.abc import Callable
@@ -67,6 +68,11 @@ class Host:
 
     name: str
     port: int
+
+    @property
+    def is_literal(self) -> bool:
+        """The name is an IP address, which resolves without asking anybody."""
+        return _is_literal(self.name)
 
     def __str__(self) -> str:
         return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
@@ -160,6 +166,15 @@ class EndpointUri:
         return f"{self.scheme}://{self.address}" + ("?" + "&".join(query) if query else "")
 
 
+@functools.lru_cache(maxsize=1024)
+def _is_literal(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 class _UriError(Exception):
     """What is wrong with a part of an address, and what to try."""
 
@@ -168,6 +183,7 @@ class _UriError(Exception):
         self.hint = hint
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_uri(text: str, *, listen: bool = False) -> EndpointUri:
     """Parse an endpoint address.
 

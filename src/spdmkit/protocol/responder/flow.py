@@ -22,7 +22,6 @@ from spdmkit.messages import (
     EncapsulatedRequest,
     EncapsulatedResponseAck,
     ErrorCode,
-    RequestCode,
     RequesterFlags,
 )
 from spdmkit.protocol.actions import Action, Done, Event, Exchange, Send, Work, perform
@@ -64,10 +63,10 @@ class EncapsulatedLink(Link):
 
     __slots__ = ()
 
-    def _permit(self, code: RequestCode) -> None:
+    def _permit(self, code: int) -> None:
         """Whether it may be asked is up to the flow that asks."""
 
-    def _before(self, code: RequestCode) -> None:
+    def _before(self, code: int) -> None:
         """The transcripts of the requester's own requests are not touched."""
 
     def _context(self, request: Any) -> Context:
@@ -75,7 +74,7 @@ class EncapsulatedLink(Link):
         context.requester_side = True
         return context
 
-    def _deliver(self, code: RequestCode, message: bytes) -> Exchange[bytes]:  # noqa: ARG002  # as in Link
+    def _deliver(self, code: int, message: bytes) -> Exchange[bytes]:  # noqa: ARG002  # as in Link
         event = yield Send(Frame(FrameKind.MESSAGE, message), float("inf"))
         if not isinstance(event, Frame):
             raise ProtocolViolation("the encapsulated flow was given up")
