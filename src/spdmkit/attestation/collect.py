@@ -60,7 +60,16 @@ if TYPE_CHECKING:
     from spdmkit.protocol.link import Link
     from spdmkit.protocol.proofs import ProvenKey
 
-__all__ = ["Collected", "PskCollected", "Wanted", "collect", "collect_psk"]
+__all__ = [
+    "Collected",
+    "PskCollected",
+    "Wanted",
+    "authenticate",
+    "collect",
+    "collect_more",
+    "collect_psk",
+    "read_psk",
+]
 
 F = ResponderFlags
 _TRIES_WHILE_CHANGING = 3
@@ -148,22 +157,66 @@ def collect(
     if not connection.settings.keep_messages:
         raise ConfigurationError("evidence needs settings that keep messages")
     yield from negotiate(link)
-    digests, key = yield from _authenticate(link, trust, wanted)
+    digests, key = yield from authenticate(link, trust, wanted.slot)
     steps: list[Step] = []
     challenged = yield from _challenge(link, key, wanted, steps)
     opened: OpenedSession | None = None
-    inside = link
     if wanted.session:
         opened = yield from key_exchange(
             link, key, slot_id=wanted.slot, summary=_summary(connection)
         )
-        inside = opened.link
-    measured, unsigned, log = yield from _measure(inside, key, wanted, steps)
-    proof = LiveProof(
-        key, connection.vca, challenged, measured, opened, unsigned if opened is not None else ()
-    )
+    collected = yield from _read(link, key, wanted, challenged, opened, steps)
+    collected.digests = digests
     if opened is not None and not keep_session:
         yield from end_session(opened.link)
+    if keep_session:
+        collected.session = opened
+    return collected
+
+
+def collect_more(
+    link: Link, key: ProvenKey, wanted: Wanted, *, opened: OpenedSession | None = None
+) -> Exchange[Collected]:
+    """Read the measurements of a device on a connection that already knows who it is.
+
+    Args:
+        link: the way to it outside of any session, negotiated.
+        key: from `authenticate`, of the slot that is wanted.
+        wanted: what to collect; it is challenged outside the session, also when there is one.
+        opened: a session to read in; its handshake becomes evidence when the same slot signed it.
+
+    Raises:
+        AuthenticationError: a proof does not hold; the step says which.
+        SpdmError: as `Link.ask`.
+    """
+    if not link.connection.settings.keep_messages:
+        raise ConfigurationError("evidence needs settings that keep messages")
+    steps: list[Step] = []
+    challenged = yield from _challenge(link, key, wanted, steps)
+    return (yield from _read(link, key, wanted, challenged, opened, steps))
+
+
+def _read(
+    link: Link,
+    key: ProvenKey,
+    wanted: Wanted,
+    challenged: VerifiedChallenge | None,
+    opened: OpenedSession | None,
+    steps: list[Step],
+) -> Exchange[Collected]:
+    """Measure, in the session if there is one, and put the evidence together."""
+    connection = link.connection
+    inside = link if opened is None else opened.link
+    measured, unsigned, log = yield from _measure(inside, key, wanted, steps)
+    vouching = opened if opened is not None and opened.key is key else None
+    proof = LiveProof(
+        key,
+        connection.vca,
+        challenged,
+        measured,
+        vouching,
+        unsigned if vouching is not None else (),
+    )
     evidence = Evidence(
         exchanges=proof.exchanges(),
         slot=wanted.slot,
@@ -176,14 +229,28 @@ def collect(
         target=wanted.target,
         transport=wanted.transport,
     )
-    return Collected(evidence, proof, digests, unsigned, steps, opened if keep_session else None)
+    return Collected(evidence, proof, None, unsigned, steps)
 
 
-def _authenticate(
-    link: Link, trust: DeviceTrust, wanted: Wanted
+def authenticate(
+    link: Link, trust: DeviceTrust, slot_id: int = 0, *, digests: SlotDigests | None = None
 ) -> Exchange[tuple[SlotDigests | None, ProvenKey]]:
-    """The verified chain of the slot, or the key that was provisioned to us."""
-    if wanted.slot == PROVISIONED_KEY:
+    """The verified chain of a slot, or the key that was provisioned to us, and what DIGESTS said.
+
+    The device has not yet proven that it holds the key.
+
+    Args:
+        link: the way to the device outside of any session, negotiated.
+        trust: whose keys are believed.
+        slot_id: 0 to 7, or 255 for the provisioned key of the trust.
+        digests: what DIGESTS said on this connection already.
+
+    Raises:
+        AuthenticationError: step "chain".
+        ConfigurationError: there is nothing to believe it by.
+        SpdmError: as `Link.ask`.
+    """
+    if slot_id == PROVISIONED_KEY:
         if trust.public_key is None:
             raise ConfigurationError("slot 255 needs the device's public key")
         trust.public_key.check_algorithm(link.peer_signature)
@@ -192,14 +259,15 @@ def _authenticate(
         raise AuthenticationError(
             "chain", "the device has no certificates (CERT_CAP)", hint="try --public-key or --psk"
         )
-    digests = yield from get_digests(link)
-    slot = digests.slots.get(wanted.slot)
+    if digests is None:
+        digests = yield from get_digests(link)
+    slot = digests.slots.get(slot_id)
     if slot is None:
         have = ", ".join(map(str, digests.slots)) or "none"
         raise AuthenticationError(
-            "chain", f"slot {wanted.slot} holds no chain; provisioned are: {have}"
+            "chain", f"slot {slot_id} holds no chain; provisioned are: {have}"
         )
-    chain = yield from get_certificate(link, wanted.slot, expected_digest=slot.digest)
+    chain = yield from get_certificate(link, slot_id, expected_digest=slot.digest)
     anchors = trust.anchors
     if anchors is None:
         raise ConfigurationError("no trust anchor for devices", hint="give --trust-anchor")
@@ -342,9 +410,20 @@ def collect_psk(
     """
     yield from negotiate(link)
     opened = yield from psk_exchange(link, psk, summary=_summary(link.connection))
-    blocks: tuple[MeasurementBlock, ...] = ()
-    if wanted.measurements and link.connection.flag(F.MEAS_CAP_MASK):
-        blocks = yield from get_measurements(opened.link, raw=wanted.raw)
+    found = yield from read_psk(opened, psk.hint, wanted)
     if not keep_session:
         yield from end_session(opened.link)
-    return PskCollected(psk.hint, blocks, opened, keep_session)
+        found.kept = False
+    return found
+
+
+def read_psk(opened: OpenedSession, hint: bytes, wanted: Wanted) -> Exchange[PskCollected]:
+    """Read measurements in a session by pre-shared key, which stays open.
+
+    Raises:
+        SpdmError: as `Link.ask`.
+    """
+    blocks: tuple[MeasurementBlock, ...] = ()
+    if wanted.measurements and opened.link.connection.flag(F.MEAS_CAP_MASK):
+        blocks = yield from get_measurements(opened.link, raw=wanted.raw)
+    return PskCollected(hint, blocks, opened, True)

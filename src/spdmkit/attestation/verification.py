@@ -80,6 +80,7 @@ __all__ = [
     "EvidenceError",
     "LiveProof",
     "VerifiedEvidence",
+    "device_claims",
     "verify_evidence",
     "witness_psk",
 ]
@@ -210,18 +211,26 @@ class VerifiedEvidence:
     @property
     def claims(self) -> DeviceClaims:
         """What reference values are chosen by."""
+        if self.chain is not None:
+            return device_claims(self.chain)
         spki = "" if self.public_key is None else self.public_key.spki_sha256().hex()
-        if self.chain is None:
-            return DeviceClaims(spki_sha256=spki)
-        identity, name = self.chain.identity, self.chain.identity.device_name
-        return DeviceClaims(
-            name.manufacturer if name else "",
-            name.product if name else "",
-            name.serial_number if name else "",
-            self.chain.anchor.sha256.hex(),
-            spki,
-            identity.subject,
-        )
+        return DeviceClaims(spki_sha256=spki)
+
+
+def device_claims(key: ProvenKey) -> DeviceClaims:
+    """What a verified chain, or a provisioned key, says about a device."""
+    spki = key.public_key.spki_sha256().hex()
+    if not isinstance(key, VerifiedChain):
+        return DeviceClaims(spki_sha256=spki)
+    identity, name = key.identity, key.identity.device_name
+    return DeviceClaims(
+        name.manufacturer if name else "",
+        name.product if name else "",
+        name.serial_number if name else "",
+        key.anchor.sha256.hex(),
+        spki,
+        identity.subject,
+    )
 
 
 @dataclass(frozen=True, slots=True)

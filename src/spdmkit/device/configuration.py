@@ -114,6 +114,9 @@ class TrustTable(Strict, frozen=True, kw_only=True):
         may_provision: who may put certificates into slots and change keys:
             "certificate:SUBJECT", "public-key:spki-sha256:HEX" or "psk:HINT", `*` as wildcard.
         may_set_reference: who may give it reference values and policies (DSP0287 clause 7).
+        reference_signers: files with the roots of those whose signed reference values it takes
+            from anyone, outside a session too.
+        policy_signers: likewise for signed policies.
         trusted_environment: anyone may do all of that, and slot 0 may be written: for production
             lines and test benches only.
     """
@@ -123,6 +126,8 @@ class TrustTable(Strict, frozen=True, kw_only=True):
     require_requester_authentication: bool = False
     may_provision: Texts = ()
     may_set_reference: Texts = ()
+    reference_signers: Texts = ()
+    policy_signers: Texts = ()
     trusted_environment: bool = False
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from spdmkit.errors import ConfigurationError
 
-__all__ = ["clear_leftovers", "read_secret", "remove", "write_whole"]
+__all__ = ["clear_leftovers", "make_folder", "read_secret", "remove", "write_whole"]
 
 _LEFTOVER = ".new-"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -43,6 +43,17 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         beside.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder durably, when it is not there yet.
+
+    Raises:
+        OSError: it could not be made.
+    """
+    if not path.is_dir():
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:

@@ -266,6 +266,10 @@ class FolderDevice:
         found = self._shared_keys.get(hint)
         return None if found is None else found.key
 
+    def shared_keys(self) -> Sequence[SharedKey]:
+        """All pre-shared keys, in the order of `device.toml`."""
+        return tuple(self._shared_keys.values())
+
     def verify_requester(
         self, chain: CertificateChain, algorithm: SignatureAlgorithm
     ) -> VerifiedChain:

@@ -78,6 +78,8 @@ heartbeat_period = 0
 # require_requester_authentication = true
 may_provision = []
 may_set_reference = []
+# reference_signers = ["rim-root.pem"]
+# policy_signers = ["policy-root.pem"]
 
 [[measurement]]
 index = 1

@@ -32,6 +32,7 @@ __all__ = [
     "Framing",
     "FramingEvent",
     "Goodbye",
+    "PeerClosed",
     "PlatformCommand",
     "Reply",
     "Role",
@@ -42,6 +43,10 @@ __all__ = [
 
 MAX_FRAME = 0xFFFF
 """Largest body of a frame, in bytes: PayloadLen of DSP0287 is 16 bits wide."""
+
+
+class PeerClosed(TransportError):
+    """The peer closed the connection between two frames, as it does when it is done."""
 
 
 class Side(enum.Enum):
@@ -219,4 +224,4 @@ class Framing(abc.ABC):
         cut = self.pending()
         if cut:
             return TransportError(f"the peer closed the connection {cut} bytes into a frame")
-        return TransportError("the peer closed the connection")
+        return PeerClosed("the peer closed the connection")

@@ -67,6 +67,7 @@ class Peer:
         identity: the requester's identity from its verified chain, or the PSK hint, or empty.
         identity_kind: "certificate", "psk", "public-key", or empty.
         connection: opaque name of the connection, for rate limits and logs.
+        version: the negotiated SPDM version, as the version byte.
     """
 
     session_id: int | None = None
@@ -74,6 +75,7 @@ class Peer:
     identity: str = ""
     identity_kind: str = ""
     connection: str = ""
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

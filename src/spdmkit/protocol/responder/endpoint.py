@@ -430,7 +430,7 @@ class ResponderEndpoint:
 
     def _peer(self, session: Session | None) -> Peer:
         if session is None:
-            return Peer(connection=self.name)
+            return Peer(connection=self.name, version=self.connection.version)
         proof = session.proof
         return Peer(
             session_id=session.session_id,
@@ -438,6 +438,7 @@ class ResponderEndpoint:
             identity=proof.identity,
             identity_kind=proof.kind,
             connection=self.name,
+            version=self.connection.version,
         )
 
     # -- slow work, RESPOND_IF_READY ------------------------------------------------------------

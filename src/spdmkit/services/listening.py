@@ -1,0 +1,308 @@
+"""A requester that devices dial: many at once, each on its own, none of which can hurt another.
+
+    service = VerifierService(provider, settings, on_report=report)
+    async with await service.listen("tcp://:4194") as listener:
+        await listener.serve_forever()
+
+Negotiation is cheap and runs for everybody at once. What follows costs signatures: so many devices
+are served at a time, in the order in which they came; the others wait, which costs them nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from spdmkit.attestation.dates import describe_time
+from spdmkit.attestation.results.json_result import to_dict
+from spdmkit.errors import AuthenticationError, DeadlineExceeded, SpdmError, TransportError
+from spdmkit.protocol.capabilities import requester_capabilities
+from spdmkit.protocol.connection import Connection, Role
+from spdmkit.protocol.endpoint import RequesterEndpoint
+from spdmkit.protocol.link import Link
+from spdmkit.protocol.settings import AlgorithmSet, Settings
+from spdmkit.services.visit import ServiceOutcome, Visit
+from spdmkit.transports.aio import Patience, connect
+from spdmkit.transports.server import Limits, Listener, listen
+
+if TYPE_CHECKING:
+    from spdmkit.attestation.outcome import AttestationResult
+    from spdmkit.protocol.credentials import Credentials
+    from spdmkit.protocol.endpoint import Endpoint
+    from spdmkit.protocol.events import EventSink
+    from spdmkit.services.provider import Provider
+    from spdmkit.services.wishes import Wish
+    from spdmkit.transports.aio import AsyncConnection
+    from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory, TapFactory
+    from spdmkit.transports.server import ListenerEvent
+
+__all__ = ["Report", "VerifierService", "service_settings"]
+
+AT_ONCE: Final = 32
+"""Devices that are served at a time; the others wait their turn."""
+LONGEST_VISIT: Final = 120.0
+"""Seconds that the services of one device may take once it is its turn."""
+PATIENCE: Final = Patience(handshake=600.0, idle=900.0)
+"""A device may have to wait its turn in the middle of what counts as handshake; every answer has
+its own, much shorter deadline."""
+
+
+def service_settings(
+    *,
+    credentials: Credentials | None = None,
+    psk: bool = False,
+    sessions: bool = True,
+    versions: tuple[int, ...] | None = None,
+    algorithms: AlgorithmSet | None = None,
+) -> Settings:
+    """Settings of a requester that provides services.
+
+    Args:
+        credentials: our identity, for mutual authentication.
+        psk: there are pre-shared keys.
+        sessions: open sessions by key exchange.
+        versions: SPDM versions allowed, newest first; 1.2 and newer by default.
+        algorithms: what may be negotiated; all that is available by default.
+    """
+    settings = Settings(
+        capabilities=requester_capabilities(
+            sessions=sessions, psk=psk, mutual=credentials is not None
+        ),
+        algorithms=algorithms or AlgorithmSet.available(),
+        keep_messages=True,
+    )
+    return settings if versions is None else replace(settings, versions=versions)
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of one device's connection.
+
+    Attributes:
+        peer: its address.
+        began: seconds since 1970.
+        seconds: how long it took.
+        services: what was performed, in order.
+        error: why it ended, where it did not end in good order.
+        result: the last attestation result, or None.
+        corrections: invalid requests that were sent back to it.
+        speaks_services: it knows GET_SERVICE_REQUEST; None when it was not asked.
+    """
+
+    peer: str
+    began: float
+    seconds: float = 0.0
+    services: list[ServiceOutcome] = field(default_factory=list)
+    error: SpdmError | None = None
+    result: AttestationResult | None = None
+    corrections: list[str] = field(default_factory=list)
+    speaks_services: bool | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The verdict of the last attestation; "untrusted" when a proof failed, "none" without."""
+        if isinstance(self.error, AuthenticationError):
+            return "untrusted"
+        return "none" if self.result is None else str(self.result.verdict)
+
+    @property
+    def evidence(self) -> bytes:
+        """The last evidence, or nothing."""
+        return next((each.evidence for each in reversed(self.services) if each.evidence), b"")
+
+    def as_dict(self, *, whole: bool = False) -> dict[str, Any]:
+        """As plain data.
+
+        Args:
+            whole: with the attestation's result, which is long.
+        """
+        identity = {} if self.result is None else dict(self.result.identity)
+        document: dict[str, Any] = {
+            "peer": self.peer,
+            "time": describe_time(int(self.began)),
+            "verdict": self.verdict,
+            "identity": identity,
+            "services": [each.as_dict() for each in self.services],
+            "error": None if self.error is None else str(self.error),
+            "seconds": round(self.seconds, 4),
+        }
+        if self.corrections:
+            document["corrections"] = list(self.corrections)
+        if whole and self.result is not None:
+            document["result"] = to_dict(self.result)
+        return document
+
+
+class VerifierService:
+    """See the module.
+
+    Attributes:
+        provider: what devices are offered.
+        waiting: devices that wait their turn.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        settings: Settings | None = None,
+        *,
+        credentials: Credentials | None = None,
+        on_report: Callable[[Report], None] | None = None,
+        at_once: int = AT_ONCE,
+        longest_visit: float = LONGEST_VISIT,
+        events: EventSink | None = None,
+        log_keys: bool = False,
+    ) -> None:
+        """A service that does not listen yet.
+
+        Args:
+            provider: what devices are offered.
+            settings: of the requester, from `service_settings`, which is the default too.
+            credentials: our identity, for mutual authentication.
+            on_report: told of each device when its connection is over.
+            at_once: devices served at a time.
+            longest_visit: seconds for the services of one device.
+            events: told of sessions, and of their secrets when `log_keys`.
+            log_keys: for a key log.
+        """
+        self.provider = provider
+        self.waiting = 0
+        self._settings = settings or service_settings(
+            credentials=credentials, psk=bool(provider.psks)
+        )
+        self._credentials = credentials
+        self._on_report = on_report
+        self._turns = asyncio.Semaphore(at_once)
+        self._longest = longest_visit
+        self._events = events
+        self._log_keys = log_keys
+
+    def make(self, info: ConnectionInfo) -> Endpoint:
+        """A requester endpoint for a connection: an `EndpointFactory`."""
+        return RequesterEndpoint(
+            Connection(
+                Role.REQUESTER,
+                self._settings,
+                clock=time.monotonic,
+                random=os.urandom,
+                record_profile=info.record_profile,
+                credentials=self._credentials,
+                events=self._events,
+                log_keys=self._log_keys,
+            )
+        )
+
+    async def listen(
+        self,
+        uri: str,
+        *,
+        responder: EndpointFactory | None = None,
+        limits: Limits | None = None,
+        on_event: Callable[[ListenerEvent], None] | None = None,
+        tap: TapFactory | None = None,
+    ) -> Listener:
+        """Listen for devices that dial in (the reach-out model).
+
+        Args:
+            uri: where.
+            responder: makes responders for requesters that connect to the same address (the
+                reach-down model); without, they get 0xC3.
+            limits: what peers may take.
+            on_event: told of connections that open, end, are refused or fail.
+            tap: sees all bytes, for a capture.
+
+        Raises:
+            ConfigurationError, TransportError: as `transports.server.listen`.
+        """
+        roles: Collection[Role] = (Role.REQUESTER,)
+        if responder is not None:
+            roles = (Role.REQUESTER, Role.RESPONDER)
+
+        def make(info: ConnectionInfo) -> Endpoint:
+            if info.role is Role.RESPONDER and responder is not None:
+                return responder(info)
+            return self.make(info)
+
+        return await listen(
+            uri,
+            make,
+            roles=roles,
+            handler=self._handle,
+            limits=limits or Limits(patience=PATIENCE),
+            on_event=on_event,
+            tap=tap,
+        )
+
+    async def dial(
+        self, uri: str, unasked: Sequence[Wish] = (), *, tap: TapFactory | None = None
+    ) -> Report:
+        """Connect to a device and serve it (the reach-down model).
+
+        Args:
+            uri: its address.
+            unasked: what to do before it is asked what it wants.
+            tap: sees all bytes, for a capture.
+
+        Raises:
+            ConfigurationError, TransportError: it could not be reached. What goes wrong later is
+                in the report.
+        """
+        async with await connect(uri, self.make, tap=tap) as connection:
+            return await self.serve(connection, unasked, target=uri)
+
+    async def serve(
+        self, connection: AsyncConnection, unasked: Sequence[Wish] = (), *, target: str = ""
+    ) -> Report:
+        """Serve the device on a connection; what goes wrong with it is in the report."""
+        peer = connection.info.peer
+        link = Link(connection.endpoint.connection)
+        visit = Visit(link, self.provider, target=target or peer)
+        report = Report(peer, self.provider.clock())
+        started = time.monotonic()
+        try:
+            await self._visit(connection, visit, unasked)
+        except SpdmError as error:
+            report.error = error
+        except asyncio.CancelledError:
+            report.error = TransportError("the service is stopping")
+            raise
+        except BaseException as error:
+            report.error = TransportError(f"internal error: {type(error).__name__}: {error}")
+            raise
+        finally:
+            report.seconds = time.monotonic() - started
+            report.services, report.corrections = visit.outcomes, visit.corrections
+            report.result, report.speaks_services = visit.result, visit.speaks_services
+            if self._on_report is not None:
+                self._on_report(report)
+        return report
+
+    async def _visit(
+        self, connection: AsyncConnection, visit: Visit, unasked: Sequence[Wish]
+    ) -> None:
+        await connection.run(visit.negotiate())
+        self.waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self.waiting -= 1
+        try:
+            async with asyncio.timeout(self._longest):
+                await connection.run(visit.serve(unasked))
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the services of this device took more than {self._longest:.0f} seconds"
+            ) from None
+        finally:
+            self._turns.release()
+        if visit.will_watch:
+            await connection.run(visit.watch())
+
+    async def _handle(self, connection: AsyncConnection) -> None:
+        report = await self.serve(connection)
+        if report.error is not None:
+            raise report.error
