@@ -107,6 +107,7 @@ class MemoryDevice:
         self.csr_requests: list[CsrRequest] = []
         self.stored: list[SetCertificateRequest] = []
         self.provisioning_error: SpdmError | None = None
+        self.endpoint_infos = {1: b"\x01\x00\x00\x00\x03\x00\x00\x00"}
         self.pairs: list[KeyPair] = []
         self.pair_changes: list[tuple[int, ...]] = []
 
@@ -171,7 +172,7 @@ class MemoryDevice:
         self.pair_changes.append((key_pair_id, operation, usage, asym, pqc, slot_mask))
 
     def endpoint_info(self, sub_code: int) -> bytes | None:
-        return None
+        return self.endpoint_infos.get(sub_code)
 
     def vendor_defined(self, message: VendorMessage, peer: Peer) -> VendorMessage | None:
         return message if message.standard_id == 4 else None

@@ -106,6 +106,8 @@ class Credentials:
         bare: slot id -> slot that has a key but no certificates; only peers that know of several
             keys are told of it (DSP0274 10.8).
         awaiting_reset: slots whose new chain takes effect with the next reset (DSP0274 10.26.2).
+        endpoint_info: what a requester says of itself in ENDPOINT_INFO, by SubCode; a responder
+            asks its device.
     """
 
     def __init__(
@@ -116,11 +118,13 @@ class Credentials:
         provisioned_key: ProvisionedKey | None = None,
         bare: Iterable[Slot] = (),
         awaiting_reset: Iterable[int] = (),
+        endpoint_info: Mapping[int, bytes] | None = None,
     ) -> None:
         self.slots: dict[int, Slot] = {slot.slot_id: slot for slot in slots}
         self.bare: dict[int, Slot] = {slot.slot_id: slot for slot in bare}
         self.supported: frozenset[int] = frozenset(supported).union(self.slots, self.bare)
         self.provisioned_key = provisioned_key
+        self.endpoint_info: Mapping[int, bytes] = dict(endpoint_info or {})
         self.awaiting_reset: frozenset[int] = frozenset(awaiting_reset)
 
     def usable(self, algorithm: SignatureAlgorithm) -> Mapping[int, Slot]:

@@ -13,6 +13,11 @@ from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.certificates import get_certificate, get_digests
 from spdmkit.protocol.requester.challenge import challenge
 from spdmkit.protocol.requester.encapsulated import serve_encapsulated
+from spdmkit.protocol.requester.endpoint_info import (
+    device_classes,
+    get_endpoint_info,
+    get_signed_endpoint_info,
+)
 from spdmkit.protocol.requester.key_pairs import (
     change_key_pair,
     erase_key_pair,
@@ -46,6 +51,7 @@ __all__ = [
     "Link",
     "challenge",
     "change_key_pair",
+    "device_classes",
     "end_session",
     "erase_certificate",
     "erase_key_pair",
@@ -54,11 +60,13 @@ __all__ = [
     "get_certificate",
     "get_csr",
     "get_digests",
+    "get_endpoint_info",
     "get_key_pair_info",
     "get_key_pairs",
     "get_measurement_count",
     "get_measurement_log",
     "get_measurements",
+    "get_signed_endpoint_info",
     "get_signed_measurements",
     "get_version",
     "heartbeat",

@@ -248,6 +248,11 @@ class Link:
         return self.peer_signature, SigningContext.RESPONDER_CHALLENGE_AUTH
 
     @property
+    def endpoint_info_context(self) -> SigningContext:
+        """What the peer signs ENDPOINT_INFO as."""
+        return SigningContext.RESPONDER_ENDPOINT_INFO
+
+    @property
     def peer_signature(self) -> SignatureAlgorithm:
         """The negotiated algorithm of the peer's signatures.
 

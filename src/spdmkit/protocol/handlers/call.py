@@ -137,6 +137,13 @@ class Call:
         return SigningContext.RESPONDER_CHALLENGE_AUTH
 
     @property
+    def endpoint_info_context(self) -> SigningContext:
+        """What our ENDPOINT_INFO is signed as."""
+        if self.encapsulated:
+            return SigningContext.REQUESTER_ENDPOINT_INFO
+        return SigningContext.RESPONDER_ENDPOINT_INFO
+
+    @property
     def measurement_transcript(self) -> Transcript:
         """L1/L2 of the session, or of the connection outside of any."""
         transcript = self.connection.l1l2 if self.session is None else self.session.l1l2

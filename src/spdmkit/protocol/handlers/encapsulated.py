@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spdmkit import messages as m
 from spdmkit.messages import RequestCode, RequesterFlags
-from spdmkit.protocol.handlers import certificates, sessions
+from spdmkit.protocol.handlers import certificates, endpoint_info, sessions
 from spdmkit.protocol.handlers.entry import Entry
 
 __all__ = ["ENCAPSULATED"]
@@ -16,6 +16,9 @@ ENCAPSULATED: dict[int, Entry] = {
     R.GET_DIGESTS: Entry(m.GetDigests, certificates.get_digests, requester=Q.CERT_CAP),
     R.GET_CERTIFICATE: Entry(m.GetCertificate, certificates.get_certificate, requester=Q.CERT_CAP),
     R.CHALLENGE: Entry(m.Challenge, certificates.challenge, requester=Q.CHAL_CAP),
+    R.GET_ENDPOINT_INFO: Entry(
+        m.GetEndpointInfo, endpoint_info.get_endpoint_info, requester=Q.EP_INFO_CAP_MASK
+    ),
     R.KEY_UPDATE: Entry(m.KeyUpdate, sessions.key_update, requester=Q.KEY_UPD_CAP),
     R.END_SESSION: Entry(m.EndSession, sessions.end_session),
 }

@@ -9,6 +9,7 @@ from spdmkit.errors import ProtocolViolation
 from spdmkit.messages import ErrorCode, RequestCode, RequesterFlags, ResponderFlags
 from spdmkit.protocol.handlers import (
     certificates,
+    endpoint_info,
     key_pairs,
     measurements,
     negotiation,
@@ -50,6 +51,9 @@ HANDLERS: dict[RequestCode, Entry] = {
     ),
     R.GET_CSR: Entry(m.GetCsr, provisioning.get_csr, F.CSR_CAP),
     R.SET_CERTIFICATE: Entry(m.SetCertificate, provisioning.set_certificate, F.SET_CERT_CAP),
+    R.GET_ENDPOINT_INFO: Entry(
+        m.GetEndpointInfo, endpoint_info.get_endpoint_info, F.EP_INFO_CAP_MASK
+    ),
     R.GET_KEY_PAIR_INFO: Entry(
         m.GetKeyPairInfo, key_pairs.get_key_pair_info, F.GET_KEY_PAIR_INFO_CAP
     ),

@@ -115,6 +115,11 @@ class EncapsulatedLink(Link):
         return self.peer_signature, SigningContext.REQUESTER_CHALLENGE_AUTH
 
     @property
+    def endpoint_info_context(self) -> SigningContext:
+        """What the requester signs ENDPOINT_INFO as."""
+        return SigningContext.REQUESTER_ENDPOINT_INFO
+
+    @property
     def peer_signature(self) -> SignatureAlgorithm:
         """The negotiated algorithm of the requester's signatures."""
         algorithm = self.connection.algorithms.req_signature
