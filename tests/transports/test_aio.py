@@ -26,6 +26,7 @@ from spdmkit.transports.framing import Dialect, Role
 from spdmkit.transports.memory import DialectMemory
 from spdmkit.transports.server import Happening, Limits, Listener, ListenerEvent, listen
 from spdmkit.transports.tcp import ROLE_INQUIRY, encode_frame
+from spdmkit.transports.uri import EndpointUri, MctpAddress
 from spdmkit.transports.workpool import WorkPool
 
 from .support import (
@@ -590,8 +591,9 @@ async def test_a_wrong_service_is_told_at_once() -> None:
 
 
 async def test_a_scheme_without_transport() -> None:
+    uri = EndpointUri("carrier+pigeon", MctpAddress(1, 9))
     with pytest.raises(ConfigurationError, match="no transport"):
-        await connect("mctp://1/9", requester)
+        await connect(uri, requester)
 
 
 async def test_the_port_is_taken(serve: Any) -> None:

@@ -30,7 +30,7 @@ from spdmkit.transports.framing import Dialect, Role
 from spdmkit.transports.memory import DialectMemory
 from spdmkit.transports.server import listen
 from spdmkit.transports.tcp import ROLE_INQUIRY, encode_frame
-from spdmkit.transports.uri import Host
+from spdmkit.transports.uri import EndpointUri, Host, MctpAddress
 
 from .support import (
     BROKEN,
@@ -479,8 +479,9 @@ def test_no_such_name() -> None:
 
 
 def test_no_such_transport() -> None:
+    uri = EndpointUri("carrier+pigeon", MctpAddress(1, 9))
     with pytest.raises(ConfigurationError, match="no transport"):
-        connect("mctp+serial:///dev/ttyS0", requester)
+        connect(uri, requester)
 
 
 def test_an_opening_without_end() -> None:

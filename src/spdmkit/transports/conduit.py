@@ -206,6 +206,8 @@ class Conduit:
         endpoint = self.endpoint
         if endpoint is None or self.closing:
             return
+        if self._framing_ended(now):
+            return
         deadline = endpoint.next_deadline()
         if deadline is None or now < self._extended(deadline):
             return
@@ -264,7 +266,11 @@ class Conduit:
         if self.endpoint is None or self.closing:
             return None
         deadline = self.endpoint.next_deadline()
-        return None if deadline is None else self._extended(deadline)
+        due = self.framing.next_deadline()
+        if deadline is None:
+            return due
+        deadline = self._extended(deadline)
+        return deadline if due is None else min(deadline, due)
 
     @property
     def ready(self) -> bool:
@@ -382,6 +388,14 @@ class Conduit:
         """Our first request is out in a guessed dialect, and the peer has not shown its own."""
         guessing = self.framing.role is Role.REQUESTER and self.framing.name == "tcp"
         return guessing and self._asked is not None and self.framing.dialect is None
+
+    def _framing_ended(self, now: float) -> bool:
+        """Let the framing see the time; True when that ended the connection."""
+        due = self.framing.next_deadline()
+        if due is not None and now >= due:
+            self.framing.on_time(now)
+            self.process(now)
+        return self.closing
 
     def _extended(self, deadline: float) -> float:
         return self._renewed if deadline == self._stale else deadline

@@ -198,6 +198,13 @@ class Framing(abc.ABC):
     def pending(self) -> int:
         """Bytes received that are not a whole frame yet."""
 
+    def next_deadline(self) -> float | None:
+        """When `on_time` has something to do, monotonic seconds; None: never."""
+        return None
+
+    def on_time(self, now: float) -> None:  # noqa: B027  # most framings know no time
+        """Time has passed: `next_event` may have something, bytes to send for example."""
+
     def end(self) -> bytes:
         """Bytes to send before we close in good order; may be asked for once."""
         return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -131,7 +132,7 @@ def is_socket_scheme(scheme: str) -> bool:
 
 def available_schemes() -> list[str]:
     """The schemes that can be used now."""
-    return sorted(_SOCKET_SCHEMES | set(_factories))
+    return sorted(_SOCKET_SCHEMES | set(_factories) | set(_BUILT_IN))
 
 
 def transport_for(uri: EndpointUri) -> TransportFactory:
@@ -140,12 +141,25 @@ def transport_for(uri: EndpointUri) -> TransportFactory:
     Raises:
         ConfigurationError: none is; names those that are.
     """
-    factory = _factories.get(uri.scheme)
+    factory = _factories.get(uri.scheme) or _built_in(uri.scheme)
     if factory is None:
         raise ConfigurationError(
             f"no transport for {uri.scheme}:// is available",
             hint=f"available are {', '.join(available_schemes())}",
         )
+    return factory
+
+
+_BUILT_IN = {"mctp": "KernelTransport", "mctp+serial": "SerialTransport"}
+"""Scheme -> class in `spdmkit.transports.mctp.transport`, loaded when it is asked for."""
+
+
+def _built_in(scheme: str) -> TransportFactory | None:
+    name = _BUILT_IN.get(scheme)
+    if name is None:
+        return None
+    module = importlib.import_module("spdmkit.transports.mctp.transport")
+    factory: TransportFactory = getattr(module, name)()
     return factory
 
 

@@ -7,8 +7,9 @@
     mctp+serial:///dev/ttyX                 DSP0253 framing over a tty
 
 Query: `timeout=SECONDS` everywhere; `dialect=auto|strict|libspdm` and `records=tcp|mctp|auto` with
-`tcp`; `end=continue|shutdown` and `hello=yes|no` with `emu+...`; `eid=` and `baud=` with
-`mctp+serial`.
+`tcp`; `end=continue|shutdown` and `hello=yes|no` with `emu+...`; with `mctp+serial` `eid=` (our
+endpoint id), `peer=` (that of the other end), `mtu=` (bytes of a message in each packet), `baud=`,
+and `pty=create`, which makes a pseudo terminal and a link to it at that path.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?\Z")
 _NUMERIC = re.compile(r"[0-9.]+\Z")
 _EIDS = range(8, 0xFF)
 """Endpoint ids that can be assigned: 0 is null, 1 to 7 are reserved, 255 is broadcast (DSP0236)."""
+_MTUS = range(64, 252)
+"""From the baseline of DSP0236 to what DSP0253's length byte can count beside the header."""
+_OF_THE_LINE = ("eid", "peer", "mtu", "baud", "pty")
 _MAX_NETWORK = 0x7FFF_FFFF
 _LONGEST_TIMEOUT = 86_400.0
 _PORTS = range(0x1_0000)
@@ -95,13 +99,19 @@ class SerialLine:
 
     Attributes:
         device: path of the tty.
-        eid: the endpoint id that the other end has or is given, or None for the driver's choice.
+        eid: our endpoint id; None: 8 for who asks, and for a device the id that it is assigned.
         baud: line speed, None to leave it as it is.
+        peer: the endpoint id that the other end has or is given, None for either.
+        mtu: transmission unit, bytes of a message in each packet; None is the baseline, 64.
+        pty: make a pseudo terminal, with a symbolic link to it at `device`.
     """
 
     device: str
     eid: int | None = None
     baud: int | None = None
+    peer: int | None = None
+    mtu: int | None = None
+    pty: bool = False
 
     def __str__(self) -> str:
         return self.device
@@ -160,9 +170,10 @@ class EndpointUri:
         if isinstance(self.address, SerialLine):
             query += [
                 f"{name}={value}"
-                for name in ("eid", "baud")
+                for name in ("eid", "baud", "peer", "mtu")
                 if (value := getattr(self.address, name)) is not None
             ]
+            query += ["pty=create"] if self.address.pty else []
         return f"{self.scheme}://{self.address}" + ("?" + "&".join(query) if query else "")
 
 
@@ -215,7 +226,7 @@ def _parse(text: str, *, listen: bool) -> EndpointUri:
     location, _, query = rest.partition("?")
     parse_location, keys = _SCHEMES[scheme]
     values = _query(query, keys)
-    own: dict[str, Any] = {key: values.pop(key) for key in ("eid", "baud") if key in values}
+    own: dict[str, Any] = {key: values.pop(key) for key in _OF_THE_LINE if key in values}
     return EndpointUri(scheme, parse_location(scheme, location, listen, own), **values)
 
 
@@ -353,6 +364,9 @@ _QUERY: dict[str, tuple[str, Callable[[str], Any]]] = {
     "end": ("shutdown", _choice("end", {"continue": False, "shutdown": True})),
     "hello": ("hello", _choice("hello", {"yes": True, "no": False})),
     "eid": ("eid", lambda text: _number("endpoint id", text, _EIDS)),
+    "peer": ("peer", lambda text: _number("endpoint id", text, _EIDS)),
+    "mtu": ("mtu", lambda text: _number("mtu", text, _MTUS)),
+    "pty": ("pty", _choice("pty", {"create": True})),
     "baud": ("baud", lambda text: _number("baud", text, range(1, 10_000_001))),
 }
 """Option -> the field it sets and how its value is read."""
@@ -366,6 +380,6 @@ _SCHEMES: dict[str, tuple[_Location, tuple[str, ...]]] = {
     "emu+doe": (_host_and_port, _EMU_KEYS),
     "emu+none": (_host_and_port, _EMU_KEYS),
     "mctp": (_mctp, ("timeout",)),
-    "mctp+serial": (_serial, ("timeout", "eid", "baud")),
+    "mctp+serial": (_serial, ("timeout", *_OF_THE_LINE)),
 }
 """Scheme -> how its location is read and which options it has."""
