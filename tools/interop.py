@@ -16,12 +16,13 @@ import traceback
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from emulator import requester
+from emulator import requester, responder
 from emulator.case import Case, Ours, version_text
-from emulator.matrix import cases
+from emulator.matrix import requester_cases
+from emulator.matrix_responder import responder_cases
 from emulator.programs import Emulator, NotAvailable
 
-_RUNNERS = {Ours.REQUESTER: requester.run}
+_RUNNERS = {Ours.REQUESTER: requester.run, Ours.RESPONDER: responder.run}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ def run_case(case: Case, emulator: Emulator, *, trace: bool = False) -> Result:
 
 def select(wanted: list[str]) -> list[Case]:
     """The cases whose names contain one of the texts; all when there are none."""
-    return [case for case in cases() if not wanted or any(text in case.name for text in wanted)]
+    every = (*requester_cases(), *responder_cases())
+    return [case for case in every if not wanted or any(text in case.name for text in wanted)]
 
 
 def table(results: Iterable[Result]) -> str:
@@ -112,7 +114,7 @@ def main() -> int:
         result = run_case(case, emulator, trace=arguments.trace)
         results.append(result)
         mark = "ok    " if result.passed else "FAILED"
-        print(f"{mark} {result.seconds:5.1f} s  {result.name}  {result.why}", file=sys.stderr)
+        print(f"{mark} {result.seconds:5.1f} s  {result.name}  {result.why[:300]}", file=sys.stderr)
     failed = sum(not each.passed for each in results)
     if arguments.json:
         text = json.dumps({"results": [asdict(each) for each in results]}, indent=1)

@@ -31,6 +31,8 @@ from spdmkit.crypto.keys import PrivateKey
 from spdmkit.errors import SpdmError
 from spdmkit.identity import (
     CertificateChain,
+    CertificateModel,
+    KeyPurposeRule,
     Outcome,
     Purpose,
     RevocationData,
@@ -344,6 +346,15 @@ def test_chains_that_are_not_believed(change: Callable[[Trial], None], words: st
     result = trial.run()
     assert (result.verdict, failed(result)) == (U, ["chain"])
     assert words in result.reasons[0]
+
+
+def test_purposes_of_other_standards_can_be_refused() -> None:
+    assert (
+        trust().chain_policy(V12, CertificateModel.NONE).key_purpose
+        is KeyPurposeRule.NOT_THE_OTHER_ROLE
+    )
+    demanding = trust(demand_spdm_purpose=True).chain_policy(V12, CertificateModel.NONE)
+    assert demanding.key_purpose is KeyPurposeRule.IF_PRESENT
 
 
 OTHER = "ACME:Widget:0002"

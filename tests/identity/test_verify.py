@@ -340,6 +340,7 @@ REFUSALS = {
         "extended-key-usage",
         2,
         "1.3.6.1.5.5.7.3.1",
+        {"policy": ChainPolicy(key_purpose=KeyPurposeRule.IF_PRESENT)},
     ),
     "no purpose where one is demanded": Refusal(
         (ROOT, ISSUER, LEAF.extended(EXTENDED_KEY_USAGE=None)),
@@ -492,9 +493,17 @@ ACCEPTED = {
         ),
         {"purpose": Purpose.REQUESTER},
     ),
-    "web server under the loosest rule": (
-        (ROOT, ISSUER, LEAF.extended(EXTENDED_KEY_USAGE=key_purposes("1.3.6.1.5.5.7.3.1"))),
-        {"policy": ChainPolicy(key_purpose=KeyPurposeRule.NOT_THE_OTHER_ROLE)},
+    "purposes of TLS and OCSP, as on the reference's samples": (
+        (
+            ROOT,
+            ISSUER,
+            LEAF.extended(
+                EXTENDED_KEY_USAGE=key_purposes(
+                    "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2", "1.3.6.1.5.5.7.3.9"
+                )
+            ),
+        ),
+        {},
     ),
     "SPDM purpose demanded and there": (
         (ROOT, ISSUER, LEAF),

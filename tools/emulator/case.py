@@ -31,7 +31,7 @@ class Case:
         version: SPDM version byte.
         suite: the algorithms.
         steps: as requester, what we do, in this order (`requester.STEPS`); as responder, what the
-            emulator must have asked us in the end, "session:" before it when in a session.
+            emulator must have asked us in the end (`record.Record.asked`).
         capabilities: flags we announce beyond the usual ones.
         without: usual flags we do not announce.
         settings: our other settings.
@@ -39,7 +39,10 @@ class Case:
         mutual: how the requester proves itself in KEY_EXCHANGE.
         slot: the responder's slot, 0xFF for a provisioned key.
         slots: slots that we fill ourselves.
-        key_only: we have no chains, only a key that the emulator knows.
+        key_only: the requester has no chain, only a key that the responder knows.
+        spare_keys: key pairs of our device that belong to no slot, before those that do.
+        provisions: our device lets anyone write its slots and keys.
+        refused: requests that the emulator makes and we are right to refuse.
     """
 
     group: str
@@ -57,6 +60,9 @@ class Case:
     slot: int = 0
     slots: tuple[int, ...] = (0,)
     key_only: bool = False
+    spare_keys: int = 0
+    provisions: bool = False
+    refused: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

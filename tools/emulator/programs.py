@@ -12,16 +12,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Emulator", "NotAvailable", "RunningResponder"]
+from emulator.failed import Failed
+
+__all__ = ["Emulator", "NotAvailable", "RunningResponder", "problems_of_requester"]
 
 REQUESTER = "spdm_requester_emu"
 RESPONDER = "spdm_responder_emu"
 _A_KEY_FOLDER = "ecp384"
-_PROBLEM = re.compile(r" - 8[0-9a-f]{7}\b|ASSERT", re.MULTILINE)
+_PROBLEM = re.compile(r"^ERROR: | - (0x)?8[0-9a-f]{7}\b|ASSERT")
 """The emulator reports a failed step with libspdm's status, whose highest bit says "error"."""
 _FINISHED = "Client stopped"
 """The last line of a requester that ran; with an option it does not know it prints its usage."""
 _GOODBYE_SECONDS = 5.0
+_RUN_SECONDS = 60.0
 
 
 class NotAvailable(Exception):
@@ -79,10 +82,34 @@ class Emulator:
             finally:
                 running.stop()
 
-    def requester_command(self, port: int, arguments: Sequence[str]) -> list[str]:
-        """The command line of a requester that connects to `port` here."""
-        address = ["--ip", "127.0.0.1", "--port", str(port)]
-        return [str(self.programs / REQUESTER), *address, *arguments]
+    def requester(self, port: int, arguments: Sequence[str], folder: Path) -> tuple[int, str]:
+        """Run the requester against a responder of this machine, to its end.
+
+        Args:
+            port: where the responder listens.
+            arguments: the requester's options.
+            folder: its working directory.
+
+        Returns:
+            Its exit status and what it printed.
+
+        Raises:
+            Failed: it did not come to its end in time.
+        """
+        command = [str(self.programs / REQUESTER), "--ip", "127.0.0.1", "--port", str(port)]
+        try:
+            ran = subprocess.run(
+                [*command, *arguments],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=_RUN_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"the requester did not end within {_RUN_SECONDS:.0f} s") from error
+        return ran.returncode, ran.stdout.decode(errors="replace")
 
 
 class RunningResponder:
@@ -90,10 +117,12 @@ class RunningResponder:
 
     Attributes:
         port: where it listens.
+        folder: its working directory.
     """
 
     def __init__(self, program: Path, folder: Path, arguments: Sequence[str]) -> None:
         self.port = _free_port()
+        self.folder = folder
         self._log = (folder / "responder.log").open("w+b")
         self._process = subprocess.Popen(
             [str(program), "--ip", "127.0.0.1", "--port", str(self.port), *arguments],

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from emulator import samples
 from emulator.case import Case
+from emulator.failed import Failed
 from emulator.programs import Emulator, RunningResponder
+from emulator.record import Record
 from spdmkit.errors import AuthenticationError, SpdmError, TransportError
 from spdmkit.identity import (
     Purpose,
@@ -50,16 +52,12 @@ from spdmkit.transports.blocking import BlockingConnection, connect
 from spdmkit.transports.conduit import ConnectionInfo
 from spdmkit.transports.emu import EmuCommand
 
-__all__ = ["STEPS", "Failed", "run"]
+__all__ = ["STEPS", "run"]
 
 _START_SECONDS = 10.0
 _MCTP_PLDM = 0x01
 _PLDM_GET_TID = bytes((0x80, 0x00, 0x02))
 """A PLDM request that the emulator answers as application data (DSP0240, GetTID)."""
-
-
-class Failed(Exception):
-    """The conversation went through, but not as it should have."""
 
 
 class Visit:
@@ -117,11 +115,11 @@ def run(case: Case, emulator: Emulator) -> None:
         Failed, SpdmError: it failed.
     """
     with emulator.responder(case.options()) as responder:
-        events: list[ProtocolEvent] = []
-        connection = _connect(case, emulator.keys, responder, events)
+        record = Record(responder.folder)
+        connection = _connect(case, emulator.keys, responder, record)
         with connection:
             visit = Visit(case, emulator.keys, connection)
-            visit.events = events
+            visit.events = record.events
             for step in case.steps:
                 try:
                     STEPS[step](visit)
@@ -131,10 +129,11 @@ def run(case: Case, emulator: Emulator) -> None:
                     raise Failed(f"{step}: {error}") from error
                 if responder.gone:
                     raise Failed(f"{step}: the responder's process is gone")
+        record.judge(*samples.believed(emulator.keys, case.suite.asym, case.suite.req_asym))
 
 
 def _connect(
-    case: Case, keys: Path, responder: RunningResponder, events: list[ProtocolEvent]
+    case: Case, keys: Path, responder: RunningResponder, record: Record
 ) -> BlockingConnection:
     """Connect as soon as it listens; it serves one connection at a time, so no trial ones."""
 
@@ -144,7 +143,8 @@ def _connect(
             settings(case),
             clock=time.monotonic,
             random=os.urandom,
-            events=events.append,
+            events=record.sink,
+            log_keys=True,
             record_profile=info.record_profile,
             credentials=_credentials(case, keys),
         )
@@ -154,7 +154,7 @@ def _connect(
     give_up = time.monotonic() + _START_SECONDS
     while True:
         try:
-            return connect(uri, endpoint)
+            return connect(uri, endpoint, tap=record.dialling)
         except TransportError as error:
             if time.monotonic() > give_up:
                 raise

@@ -16,7 +16,19 @@ from spdmkit.identity import (
 )
 from spdmkit.protocol.credentials import Credentials, ProvisionedKey, Slot
 
-__all__ = ["PSK", "PSK_HINT", "anchors", "credentials", "folder_of"]
+__all__ = [
+    "PSK",
+    "PSK_HINT",
+    "anchors",
+    "believed",
+    "chain",
+    "chain_policy",
+    "credentials",
+    "folder_of",
+    "private_key",
+    "public_key",
+    "root",
+]
 
 PSK_HINT = b"TestPskHint\0"
 PSK = b"TestPskData\0"
@@ -49,8 +61,18 @@ def folder_of(algorithm: str) -> str:
 
 def anchors(keys: Path, algorithm: str, purpose: Purpose, slot: int = 0) -> TrustAnchors:
     """The root of a slot's chain; it is the same for both roles."""
-    root = (keys / folder_of(algorithm) / _ROOTS[slot]).read_bytes()
-    return TrustAnchors([root], purpose)
+    return TrustAnchors([root(keys, algorithm, slot)], purpose)
+
+
+def root(keys: Path, algorithm: str, slot: int = 0) -> bytes:
+    """The root of a slot's chain, DER."""
+    return (keys / folder_of(algorithm) / _ROOTS[slot]).read_bytes()
+
+
+def chain(keys: Path, algorithm: str, role: str, slot: int = 0) -> tuple[bytes, ...]:
+    """The certificates that a role has in a slot, DER, root first."""
+    bundle = (keys / folder_of(algorithm) / f"bundle_{role}.{_CHAINS[slot]}").read_bytes()
+    return tuple(each.der for each in load_certificates(bundle))
 
 
 def chain_policy(version: int) -> ChainPolicy:
@@ -74,20 +96,14 @@ def credentials(
         slots: which slots to fill.
         key_only: no chains, the leaf's key is provisioned (PUB_KEY_ID_CAP).
     """
-    folder = keys / folder_of(algorithm)
     if key_only:
-        signer = LocalSigner(_key(folder, role, 0))
+        signer = LocalSigner(private_key(keys, algorithm, role))
         return Credentials(provisioned_key=ProvisionedKey(signer, signer.public_key))
     filled = [
         Slot(
             slot,
-            tuple(
-                each.der
-                for each in load_certificates(
-                    (folder / f"bundle_{role}.{_CHAINS[slot]}").read_bytes()
-                )
-            ),
-            LocalSigner(_key(folder, role, slot)),
+            chain(keys, algorithm, role, slot),
+            LocalSigner(private_key(keys, algorithm, role, slot)),
             key_pair_id=position,
         )
         for position, slot in enumerate(slots, 1)
@@ -97,8 +113,17 @@ def credentials(
 
 def public_key(keys: Path, algorithm: str, role: str) -> PublicKey:
     """The public key of a role's leaf."""
-    return _key(keys / folder_of(algorithm), role, 0).public_key
+    return private_key(keys, algorithm, role).public_key
 
 
-def _key(folder: Path, role: str, slot: int) -> PrivateKey:
-    return PrivateKey.load((folder / f"end_{role}{_KEYS[slot]}.key").read_bytes())
+def private_key(keys: Path, algorithm: str, role: str, slot: int = 0) -> PrivateKey:
+    """The private key of a role's leaf in a slot."""
+    path = keys / folder_of(algorithm) / f"end_{role}{_KEYS[slot]}.key"
+    return PrivateKey.load(path.read_bytes())
+
+
+def believed(keys: Path, asym: str, req_asym: str) -> tuple[list[bytes], list[PublicKey]]:
+    """All roots and leaf keys of a case, for whoever judges its record."""
+    roots = {root(keys, name, slot) for name in (asym, req_asym) for slot in _ROOTS}
+    leaves = [public_key(keys, asym, "responder"), public_key(keys, req_asym, "requester")]
+    return sorted(roots), leaves

@@ -53,6 +53,7 @@ class IdentityRule:
         crls, ocsp: files with revocation lists and OCSP responses.
         demand_revocation: each certificate must be covered by one of them.
         demand_hardware_identity: some certificate must be marked as hardware identity.
+        demand_spdm_purpose: a leaf that restricts its purposes must name SPDM's among them.
     """
 
     trust_anchors: tuple[Path, ...] = ()
@@ -61,6 +62,7 @@ class IdentityRule:
     ocsp: tuple[Path, ...] = ()
     demand_revocation: bool = False
     demand_hardware_identity: bool = False
+    demand_spdm_purpose: bool = False
 
 
 @dataclass(frozen=True, slots=True)

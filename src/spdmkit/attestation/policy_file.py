@@ -111,6 +111,7 @@ class _Identity(_Strict, frozen=True):
     ocsp: Names = ()
     demand_revocation: bool = False
     demand_hardware_identity: bool = False
+    demand_spdm_purpose: bool = False
 
 
 class _Protocol(_Strict, frozen=True):
@@ -260,6 +261,7 @@ class _Reader:
             self._files(table.ocsp),
             table.demand_revocation,
             table.demand_hardware_identity,
+            table.demand_spdm_purpose,
         )
 
     def _files(self, names: Iterable[str]) -> tuple[Path, ...]:

@@ -55,6 +55,7 @@ from spdmkit.identity import (
     ChainError,
     ChainPolicy,
     Identity,
+    KeyPurposeRule,
     Outcome,
     Purpose,
     RevocationData,
@@ -113,6 +114,7 @@ class DeviceTrust:
         revocation: CRLs and OCSP responses at hand.
         demand_revocation: each certificate must be covered by one of them.
         demand_hardware_identity: some certificate must be marked as hardware identity.
+        demand_spdm_purpose: a leaf that restricts its purposes must name SPDM's among them.
         ignore_validity: do not check validity periods; for a verifier without a clock.
         cache: chains verified before; None verifies every time.
     """
@@ -123,16 +125,22 @@ class DeviceTrust:
     revocation: RevocationData = NO_REVOCATION_DATA
     demand_revocation: bool = False
     demand_hardware_identity: bool = False
+    demand_spdm_purpose: bool = False
     ignore_validity: bool = False
     cache: ChainCache | None = None
 
     def chain_policy(self, version: int, model: CertificateModel) -> ChainPolicy:
         """The rules for a chain of an SPDM version and certificate model, with our demands."""
         rules = ChainPolicy.for_version(version, model)
-        if not (self.demand_revocation or self.demand_hardware_identity):
+        if not (
+            self.demand_revocation or self.demand_hardware_identity or self.demand_spdm_purpose
+        ):
             return rules
         return replace(
             rules,
+            key_purpose=(
+                KeyPurposeRule.IF_PRESENT if self.demand_spdm_purpose else rules.key_purpose
+            ),
             demand_revocation=self.demand_revocation,
             demand_hardware_identity=self.demand_hardware_identity,
         )

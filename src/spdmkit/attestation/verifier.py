@@ -166,6 +166,7 @@ class Verifier:
             self.revocation,
             rule.demand_revocation,
             rule.demand_hardware_identity,
+            rule.demand_spdm_purpose,
             cache=self.cache,
         )
 

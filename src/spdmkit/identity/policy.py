@@ -37,7 +37,8 @@ class ChainPolicy:
             the field requirements of 10.9.2; devices of SPDM 1.0 and 1.1 are found without it.
             Where it is present, CA must be false in any case.
         demand_leaf_key_usage: the leaf must have keyUsage; with the generic model it may be absent.
-        key_purpose: what extendedKeyUsage must say.
+        key_purpose: what extendedKeyUsage must say. DSP0274 10.9.2.1 recommends its own purposes
+            and permits others; which roots are for devices is what keeps other uses out.
         model: the certificate model that the peer tells, NONE when it tells none.
         ends_in_ca: the last certificate is a Device Certificate CA and no leaf: the partial chain
             that SET_CERTIFICATE carries in the alias model.
@@ -52,7 +53,7 @@ class ChainPolicy:
 
     demand_leaf_basic_constraints: bool = True
     demand_leaf_key_usage: bool = True
-    key_purpose: KeyPurposeRule = KeyPurposeRule.IF_PRESENT
+    key_purpose: KeyPurposeRule = KeyPurposeRule.NOT_THE_OTHER_ROLE
     model: CertificateModel = CertificateModel.NONE
     ends_in_ca: bool = False
     demand_hardware_identity: bool = False

@@ -546,7 +546,7 @@ def _extended_key_usage(walk: _Walk) -> str | Step:
         raise _Refused(
             f"has key purposes, none of them SPDM {name} authentication ({', '.join(purposes)})"
         )
-    return "does not name SPDM"
+    return f"names purposes outside SPDM ({', '.join(sorted(purposes))})"
 
 
 def _certificate_model(walk: _Walk) -> str:

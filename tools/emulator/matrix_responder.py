@@ -1,0 +1,292 @@
+"""The matrix, our responder's half: the emulator's requester asks, and all it asks is answered.
+
+The emulator's requester runs one long program: whatever both sides announce, it does, outside a
+session, in a session by key exchange, in one by pre-shared key, and in another by key exchange
+from the other slot. So a case says what is special, and which requests must have been among it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from emulator.case import Case, Ours
+from emulator.matrix import (
+    AEADS,
+    ALL_VERSIONS,
+    GROUPS,
+    HASHES,
+    ML_DSA,
+    ML_KEM,
+    MUTUAL,
+    REQUESTER_SIGNATURES,
+    SESSION_VERSIONS,
+    SIGNATURES,
+)
+from emulator.suite import Suite
+from spdmkit.messages import V11, V12, V13, V14, ResponderFlags
+from spdmkit.protocol.session import MutualAuth
+
+__all__ = ["responder_cases"]
+
+F = ResponderFlags
+CLEAR = int(F.HANDSHAKE_IN_THE_CLEAR_CAP)
+
+ATTEST = ("GET_DIGESTS", "GET_CERTIFICATE", "CHALLENGE", "GET_MEASUREMENTS")
+IN_SESSION = ("HEARTBEAT", "KEY_UPDATE", "GET_MEASUREMENTS", "GET_DIGESTS", "END_SESSION")
+SESSION = ("KEY_EXCHANGE", "session:FINISH", *(f"session:{name}" for name in IN_SESSION))
+PSK = ("PSK_EXCHANGE", "session:PSK_FINISH", *(f"session:{name}" for name in IN_SESSION))
+LOG = ("GET_MEASUREMENT_EXTENSION_LOG", "session:GET_MEASUREMENT_EXTENSION_LOG")
+
+REQUESTER_FLAGS = (
+    "CERT,CHAL,ENCRYPT,MAC,MUT_AUTH,KEY_EX,PSK,ENCAP,HBEAT,KEY_UPD,HANDSHAKE_IN_CLEAR,"
+    "MULTI_KEY_NEG,LARGE_RESP"
+)
+"""What the emulator's requester announces unless told otherwise."""
+WITH_CHUNKS = f"{REQUESTER_FLAGS},CHUNK"
+ONLY_KEY_EXCHANGE = "KEY_EX,KEY_UPDATE,HEARTBEAT,MEAS,MEL,DIGEST,CERT"
+ONLY_PSK = "PSK,KEY_UPDATE,HEARTBEAT,MEAS,MEL,DIGEST,CERT"
+NO_APPLICATION = ("--exe_session", f"{ONLY_KEY_EXCHANGE},PSK")
+"""Over DOE its application data are IDE-KM and TDISP, which no software device answers."""
+SHORT = ("--exe_session", ONLY_KEY_EXCHANGE, "--meas_op", "ALL")
+ATTEST_ONLY = ("--exe_session", "NO_END", "--meas_op", "ALL")
+
+
+def responder_cases() -> Iterator[Case]:
+    """Our responder's cases, in the order of the report."""
+    yield from _everything()
+    yield from _attestations()
+    yield from _sessions()
+    yield from _mutual()
+    yield from _chunks()
+    yield from _post_quantum()
+
+
+def _case(group: str, what: str, version: int, asked: tuple[str, ...], **more: object) -> Case:
+    base = Case(group, what, Ours.RESPONDER, "mctp", version, asked, slots=(0, 1))
+    return replace(base, **more)  # type: ignore[arg-type]  # the fields of Case, by name
+
+
+def _everything() -> Iterator[Case]:
+    """The emulator as it comes, with all that it does by default."""
+    for transport in ("mctp", "tcp", "doe"):
+        for version in ALL_VERSIONS:
+            asked = ATTEST
+            if version >= V11:
+                asked += (*SESSION, *PSK)
+            if version >= V13:
+                asked += LOG
+            yield _case(
+                "everything",
+                "as it comes",
+                version,
+                asked,
+                transport=transport,
+                emulator=NO_APPLICATION if transport == "doe" else (),
+            )
+
+
+def _attestations() -> Iterator[Case]:
+    for version in ALL_VERSIONS:
+        for asym in SIGNATURES:
+            if asym.startswith("EDDSA") and version < V12:
+                continue
+            yield _case(
+                "attest",
+                asym,
+                version,
+                ATTEST,
+                suite=Suite(asym=asym),
+                emulator=ATTEST_ONLY,
+            )
+    for version in (V11, V12, V13, V14):
+        for name in HASHES:
+            yield _case(
+                "attest",
+                name,
+                version,
+                ATTEST,
+                suite=Suite(hash=name, meas_hash=name),
+                emulator=ATTEST_ONLY,
+            )
+    for version in (V11, V12, V13, V14):
+        for option in ("HASH", "RAW"):
+            yield _case(
+                "measurements",
+                f"one by one, {option.lower()}",
+                version,
+                ATTEST,
+                emulator=("--exe_session", "NO_END", "--meas_att", option),
+            )
+        for option in ("NO", "TCB", "ALL"):
+            yield _case(
+                "summary hash",
+                option,
+                version,
+                (*ATTEST, "KEY_EXCHANGE"),
+                emulator=(*SHORT, "--meas_sum", option),
+            )
+
+
+def _sessions() -> Iterator[Case]:
+    for transport in ("mctp", "tcp", "doe"):
+        for version in SESSION_VERSIONS:
+            yield _case(
+                "session",
+                "handshake in the clear",
+                version,
+                ("KEY_EXCHANGE", "FINISH", *(f"session:{name}" for name in IN_SESSION)),
+                transport=transport,
+                capabilities=CLEAR,
+                emulator=SHORT,
+            )
+            yield _case(
+                "session",
+                "MAC only",
+                version,
+                (*SESSION, *PSK),
+                transport=transport,
+                without=int(F.ENCRYPT_CAP),
+                emulator=("--exe_session", f"{ONLY_KEY_EXCHANGE},PSK", "--meas_op", "ALL"),
+            )
+    for version in SESSION_VERSIONS:
+        for group in GROUPS:
+            suite = Suite(exchange=group)
+            yield _case("session", group, version, SESSION, suite=suite, emulator=SHORT)
+        for aead in AEADS:
+            suite = Suite(aead=aead)
+            yield _case("session", aead, version, SESSION, suite=suite, emulator=SHORT)
+        for name in HASHES:
+            suite = Suite(hash=name, meas_hash=name)
+            yield _case("session", name, version, SESSION, suite=suite, emulator=SHORT)
+        for name in ("REQ", "RSP"):
+            asked = SESSION
+            if name == "RSP":
+                asked = ("session:GET_ENCAPSULATED_REQUEST", "session:inside:KEY_UPDATE")
+            yield _case(
+                "key update",
+                "by the responder" if name == "RSP" else "of the requester's key",
+                version,
+                asked,
+                emulator=(*SHORT, "--key_upd", name),
+            )
+        for context in (True, False):
+            yield _case(
+                "psk",
+                "with context" if context else "without context",
+                version,
+                PSK if context else tuple(name for name in PSK if "FINISH" not in name),
+                capabilities=int(F.PSK_CAP_CONTEXT if context else F.PSK_CAP_NO_CONTEXT),
+                without=int(F.PSK_CAP_NO_CONTEXT if context else F.PSK_CAP_CONTEXT),
+                emulator=("--exe_session", ONLY_PSK),
+            )
+        yield _case(
+            "slot",
+            "1",
+            version,
+            (*ATTEST, *SESSION),
+            emulator=(*SHORT, "--slot_id", "1"),
+        )
+        yield _case(
+            "provisioned key",
+            "slot 0xFF",
+            version,
+            ("CHALLENGE", "GET_MEASUREMENTS", "KEY_EXCHANGE", "session:FINISH"),
+            capabilities=int(F.PUB_KEY_ID_CAP),
+            without=int(F.CERT_CAP),
+            emulator=(*SHORT, "--slot_id", "0xFF"),
+        )
+    for version in (V13, V14):
+        yield _case(
+            "multi-key",
+            "slots 0, 1 and 4",
+            version,
+            (*ATTEST, *SESSION),
+            slots=(0, 1, 4),
+            capabilities=int(F.MULTI_KEY_CAP_NEG | F.GET_KEY_PAIR_INFO_CAP),
+            settings={"multi_key": True},
+            emulator=SHORT,
+        )
+
+
+def _mutual() -> Iterator[Case]:
+    asked = {
+        MutualAuth.WITHOUT_ENCAPSULATION: (),
+        MutualAuth.ENCAPSULATED: ("session:inside:GET_DIGESTS", "session:inside:GET_CERTIFICATE"),
+        MutualAuth.GET_DIGESTS: ("session:inside:GET_CERTIFICATE",),
+    }
+    for version in SESSION_VERSIONS:
+        for mutual, option in MUTUAL.items():
+            if mutual is MutualAuth.WITHOUT_ENCAPSULATION:
+                continue
+            for clear in (0, CLEAR):
+                yield _case(
+                    "mutual",
+                    f"{option} {'clear' if clear else 'encrypted'}",
+                    version,
+                    asked[mutual] if not clear else (),
+                    mutual=mutual,
+                    capabilities=clear,
+                    emulator=SHORT,
+                )
+        yield _case(
+            "mutual",
+            "provisioned key",
+            version,
+            ("KEY_EXCHANGE", "session:FINISH"),
+            mutual=MutualAuth.WITHOUT_ENCAPSULATION,
+            key_only=True,
+            emulator=(*SHORT, "--req_slot_id", "0xFF"),
+        )
+    for req_asym in REQUESTER_SIGNATURES:
+        yield _case(
+            "mutual",
+            req_asym,
+            V12,
+            SESSION,
+            mutual=MutualAuth.ENCAPSULATED,
+            suite=Suite(req_asym=req_asym),
+            emulator=SHORT,
+        )
+
+
+def _chunks() -> Iterator[Case]:
+    for version in (V12, V13, V14):
+        for size in (0x100, 0x400):
+            yield _case(
+                "chunks",
+                f"DataTransferSize {size}",
+                version,
+                (*ATTEST, *SESSION, "CHUNK_GET"),
+                settings={"data_transfer_size": size, "transmit_size": size},
+                emulator=(*SHORT, "--cap", WITH_CHUNKS),
+            )
+
+
+def _post_quantum() -> Iterator[Case]:
+    chunked = (*SHORT, "--cap", WITH_CHUNKS)
+    for transport in ("mctp", "tcp"):
+        for asym, kem in (("ML_DSA_65", "ML_KEM_768"), ("ML_DSA_87", "ML_KEM_1024")):
+            yield _case(
+                "post-quantum",
+                f"{asym} {kem}",
+                V14,
+                (*ATTEST, *SESSION),
+                suite=Suite(asym=asym, req_asym=asym, exchange=kem),
+                transport=transport,
+                emulator=chunked,
+            )
+    for asym in ML_DSA:
+        yield _case("attest", asym, V14, ATTEST, suite=Suite(asym=asym), emulator=chunked)
+    for kem in ML_KEM:
+        yield _case("session", kem, V14, SESSION, suite=Suite(exchange=kem), emulator=chunked)
+    for asym in ML_DSA:
+        yield _case(
+            "mutual",
+            asym,
+            V14,
+            SESSION,
+            mutual=MutualAuth.ENCAPSULATED,
+            suite=Suite(asym=asym, req_asym=asym, exchange="ML_KEM_768"),
+            emulator=chunked,
+        )

@@ -1,0 +1,82 @@
+"""The emulator's requester against our software device, served as `spdm device serve` does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from emulator import samples
+from emulator.case import Case
+from emulator.device import SampleDevice, make_folder, settings
+from emulator.failed import Failed
+from emulator.programs import Emulator, problems_of_requester
+from emulator.record import Record
+from spdmkit.protocol.connection import Connection
+from spdmkit.protocol.connection import Role as ProtocolRole
+from spdmkit.protocol.responder.endpoint import ResponderEndpoint
+from spdmkit.transports.conduit import ConnectionInfo
+from spdmkit.transports.server import Listener, listen
+
+__all__ = ["run"]
+
+_SCANNED = "GET_MEASUREMENTS"
+"""The emulator looks for measurements by asking for every index."""
+
+
+def run(case: Case, emulator: Emulator) -> None:
+    """Run a case.
+
+    Raises:
+        Failed, SpdmError: it failed.
+    """
+    with emulator.working_directory() as folder:
+        make_folder(folder / "device", case, emulator.keys)
+        record = Record(folder)
+        status, log = asyncio.run(_converse(case, emulator, folder, record))
+        problems = problems_of_requester(status, log)
+        refused = _refused(record, case, emulator)
+        if problems or refused:
+            raise Failed("; ".join([*problems[:3], *refused[:3]]))
+        missing = [name for name in case.steps if not record.asked[name]]
+        if missing:
+            raise Failed(f"the emulator did not ask: {', '.join(missing)}")
+
+
+def _refused(record: Record, case: Case, emulator: Emulator) -> list[str]:
+    """Judge the record, and say what was refused that should not have been."""
+    record.judge(*samples.believed(emulator.keys, case.suite.asym, case.suite.req_asym))
+    expected = {_SCANNED, *case.refused}
+    return [f"{name}: {text}" for name, text in record.errors if name not in expected]
+
+
+async def _converse(
+    case: Case, emulator: Emulator, folder: Path, record: Record
+) -> tuple[int, str]:
+    device = SampleDevice(folder / "device")
+    listener = await _serve(device, case, record)
+    port = listener.uri.host.port
+    try:
+        return await asyncio.to_thread(emulator.requester, port, case.options(), folder)
+    finally:
+        await listener.close()
+
+
+async def _serve(device: SampleDevice, case: Case, record: Record) -> Listener:
+    allowed = settings(device, case)
+
+    def endpoint(info: ConnectionInfo) -> ResponderEndpoint:
+        connection = Connection(
+            ProtocolRole.RESPONDER,
+            allowed,
+            clock=time.monotonic,
+            random=os.urandom,
+            events=record.sink,
+            record_profile=info.record_profile,
+            log_keys=True,
+        )
+        return ResponderEndpoint(connection, device, name=info.name)
+
+    uri = f"emu+{case.transport}://127.0.0.1:0"
+    return await listen(uri, endpoint, tap=record.listening)
