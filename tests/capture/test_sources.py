@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,33 @@ def test_other_traffic_is_left_alone_unless_asked_for(tmp_path: Path) -> None:
         WireKind.CLOSED,
     ]
     asked.close()
+
+
+@pytest.mark.parametrize("pieces", [(4, 4, 4), (1, 1, 2, 4, 4), (4, 8)])
+def test_an_emulator_that_writes_its_header_in_pieces(
+    tmp_path: Path, pieces: tuple[int, ...]
+) -> None:
+    path = tmp_path / "c.pcapng"
+    command = struct.pack(">III", 1, 1, 5) + b"\5" + GET_VERSION
+    with CaptureWriter(path) as writer:
+        connection = writer.tcp(("10.0.0.1", 40000), ("10.0.0.2", 51234), initiator=True)
+        at = 0
+        for size in pieces:
+            connection.sent(command[at : at + size])
+            at += size
+        connection.sent(command[at:])
+        connection.closed()
+        other = writer.tcp(("10.0.0.1", 40001), ("10.0.0.2", 51235), initiator=True)
+        other.sent(b"\0\0\0\1")
+        other.sent(b"something else")
+        other.sent(b"\0\0\0\1")
+        other.closed()
+    recording = open_recording(str(path))
+    assert [event[2:] for event in events(recording)] == [
+        (MESSAGE, GET_VERSION),
+        (WireKind.CLOSED, b""),
+    ]
+    recording.close()
 
 
 def test_ports_that_were_asked_for_exclude_others(tmp_path: Path) -> None:

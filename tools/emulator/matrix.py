@@ -88,7 +88,6 @@ PSK = (
     "end",
     "open-psk",
     "end",
-    "wrong-psk",
 )
 
 
@@ -135,6 +134,8 @@ def _sessions() -> Iterator[Case]:
                     "session", what, version, SESSION, transport=transport, capabilities=clear
                 )
             yield _requester("psk", "with context", version, PSK, transport=transport)
+            wrong = ("negotiate", "wrong-psk")
+            yield _requester("psk", "wrong key", version, wrong, transport=transport)
             yield _requester(
                 "session",
                 "MAC only",

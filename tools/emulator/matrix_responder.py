@@ -135,7 +135,7 @@ def _sessions() -> Iterator[Case]:
                 "session",
                 "handshake in the clear",
                 version,
-                ("KEY_EXCHANGE", "FINISH", *(f"session:{name}" for name in IN_SESSION)),
+                SESSION,
                 transport=transport,
                 capabilities=CLEAR,
                 emulator=SHORT,

@@ -19,7 +19,7 @@ from spdmkit.transports.framing import Dialect
 from spdmkit.transports.sizing import message_length
 from spdmkit.transports.tcp import BINDING_VERSION, FIRST_ERROR, MessageType
 
-__all__ = ["MAX_EMU_PAYLOAD", "StreamFramer", "describe_doe", "is_emu", "looks_like_spdm"]
+__all__ = ["MAX_EMU_PAYLOAD", "StreamFramer", "describe_doe", "is_emu", "looks_like_spdm", "may_become_emu"]
 
 _HEADER = struct.Struct("<HBB")
 _EMU_HEADER = struct.Struct(">III")
@@ -42,6 +42,13 @@ def is_emu(data: bytes | bytearray) -> bool:
         return False
     command, transport, size = _EMU_HEADER.unpack_from(data)
     return command in _COMMANDS and transport <= max(EmuTransport) and size <= MAX_EMU_PAYLOAD
+
+
+def may_become_emu(data: bytes | bytearray) -> bool:
+    """Is this the beginning of a command of spdm-emu, which writes its header in pieces?"""
+    return len(data) < _EMU_HEADER.size and any(
+        data[:4] == command.to_bytes(4, "big")[: len(data)] for command in _COMMANDS
+    )
 
 
 def _is_binding_header(data: bytes | bytearray, at: int = 0) -> bool:

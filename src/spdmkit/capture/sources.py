@@ -23,7 +23,7 @@ import msgspec
 
 from spdmkit.capture.channels import Channel, Sender, WireEvent, WireKind
 from spdmkit.capture.files import is_capture, read_packets
-from spdmkit.capture.framing import StreamFramer, describe_doe, is_emu, looks_like_spdm
+from spdmkit.capture.framing import StreamFramer, describe_doe, is_emu, looks_like_spdm, may_become_emu
 from spdmkit.capture.keylog import Label
 from spdmkit.capture.layers import DoeObject, MctpPacket, TcpSegment, dissect
 from spdmkit.capture.packets import Packet
@@ -150,6 +150,7 @@ class _PacketReader:
         self._out: list[WireEvent] = []
         self._tcp = TcpReassembler()
         self._framers: dict[int, StreamFramer | None] = {}
+        self._begun: dict[tuple[int, bool], bytes] = {}
         self._mctp = MctpAssembler()
         self._channels: dict[object, _Keyed] = {}
         self._count = 0
@@ -191,17 +192,25 @@ class _PacketReader:
     def _stream(self, time_ns: int | None, event: StreamEvent) -> None:
         connection = event.connection
         if event.ended:
+            for from_initiator in (True, False):
+                self._begun.pop((connection.number, from_initiator), None)
             framer = self._framers.pop(connection.number, None)
             if framer is not None:
                 framer.end(time_ns)
             return
+        data = event.data
+        if self._begun:
+            data = self._begun.pop((connection.number, event.from_initiator), b"") + data
         try:
             framer = self._framers[connection.number]
         except KeyError:
-            framer = self._framers[connection.number] = self._framer(connection, event.data)
+            if may_become_emu(data) and not event.lost:
+                self._begun[connection.number, event.from_initiator] = data
+                return
+            framer = self._framers[connection.number] = self._framer(connection, data)
         if framer is not None:
             sender = Sender.INITIATOR if event.from_initiator else Sender.LISTENER
-            framer.feed(time_ns, sender, event.data, event.lost)
+            framer.feed(time_ns, sender, data, event.lost)
 
     def _framer(self, connection: TcpConnection, data: bytes) -> StreamFramer | None:
         """A framer for a connection that shall be followed."""
