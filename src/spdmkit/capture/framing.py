@@ -19,7 +19,14 @@ from spdmkit.transports.framing import Dialect
 from spdmkit.transports.sizing import message_length
 from spdmkit.transports.tcp import BINDING_VERSION, FIRST_ERROR, MessageType
 
-__all__ = ["MAX_EMU_PAYLOAD", "StreamFramer", "describe_doe", "is_emu", "looks_like_spdm", "may_become_emu"]
+__all__ = [
+    "MAX_EMU_PAYLOAD",
+    "StreamFramer",
+    "describe_doe",
+    "is_emu",
+    "looks_like_spdm",
+    "may_become_emu",
+]
 
 _HEADER = struct.Struct("<HBB")
 _EMU_HEADER = struct.Struct(">III")

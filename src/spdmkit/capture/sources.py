@@ -23,7 +23,13 @@ import msgspec
 
 from spdmkit.capture.channels import Channel, Sender, WireEvent, WireKind
 from spdmkit.capture.files import is_capture, read_packets
-from spdmkit.capture.framing import StreamFramer, describe_doe, is_emu, looks_like_spdm, may_become_emu
+from spdmkit.capture.framing import (
+    StreamFramer,
+    describe_doe,
+    is_emu,
+    looks_like_spdm,
+    may_become_emu,
+)
 from spdmkit.capture.keylog import Label
 from spdmkit.capture.layers import DoeObject, MctpPacket, TcpSegment, dissect
 from spdmkit.capture.packets import Packet
