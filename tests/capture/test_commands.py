@@ -206,3 +206,15 @@ def test_what_an_attestation_captured_decrypts_with_its_key_log(
     shutil.copy(capture, tmp_path / "other.pcapng")
     without = decoded(capsys, str(tmp_path / "other.pcapng"))
     assert without["summary"]["records_decrypted"] == 0
+
+
+def test_what_decrypts_a_recording_is_written_as_a_key_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, keys, capture = "v12_key_update_by_responder", tmp_path / "k", tmp_path / "c.pcapng"
+    vector = str(DATA / "vectors" / f"{name}.json")
+    decoded(capsys, vector, "--write-keylog", str(keys))
+    assert keys.stat().st_mode & 0o077 == 0
+    write_capture(load_vector(name), capture)
+    summary = decoded(capsys, str(capture), "--keylog", str(keys))["summary"]
+    assert summary["records_decrypted"] == summary["records"] == 16

@@ -22,7 +22,7 @@ from spdmkit.capture.conversation import Conversation
 from spdmkit.capture.events import CheckKind, ConversationEvent, EventKind, Party, Verdict
 from spdmkit.capture.proofs import Evidence
 from spdmkit.capture.secretfiles import Secrets
-from spdmkit.capture.sessions import DerivedSink
+from spdmkit.capture.sessions import DerivedSink, KeySink
 from spdmkit.capture.sources import Recording
 from spdmkit.crypto.keys import PublicKey
 from spdmkit.protocol.algorithms import Selection
@@ -240,6 +240,7 @@ class Decoder:
         assume: Selection | None = None,
         verify: bool = True,
         sink: DerivedSink | None = None,
+        keys: KeySink | None = None,
     ) -> None:
         """Prepare; nothing is read yet.
 
@@ -253,6 +254,7 @@ class Decoder:
             assume: algorithms for a recording that begins after ALGORITHMS.
             verify: check signatures, digests and verify data.
             sink: told of every value that is derived or computed.
+            keys: told of every secret that protects records, for a key log.
         """
         self.recording = recording
         self.summary = Summary(notes=recording.notes)
@@ -268,6 +270,7 @@ class Decoder:
             public_keys=list(public_keys),
             derived=recording.derived,
             sink=sink,
+            keys=keys,
             verify=verify,
         )
         self._assume = assume

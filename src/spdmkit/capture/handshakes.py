@@ -258,6 +258,7 @@ class Handshakes:
             random=random,
             psk=psk,
             derived=self._evidence.sink,
+            keys=self._evidence.keys,
         )
         self.count += 1
         event.session_id = session.session_id

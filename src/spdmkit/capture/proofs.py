@@ -16,7 +16,7 @@ from spdmkit.capture.chains import ChainMemory, ChainStore, SeenChain
 from spdmkit.capture.events import Check, CheckKind, ConversationEvent, Party, Verdict
 from spdmkit.capture.negotiated import Negotiation
 from spdmkit.capture.secretfiles import Secrets
-from spdmkit.capture.sessions import DerivedSink
+from spdmkit.capture.sessions import DerivedSink, KeySink
 from spdmkit.crypto import signing
 from spdmkit.crypto.keys import PublicKey
 from spdmkit.crypto.registry import SignatureAlgorithm
@@ -70,6 +70,7 @@ class Evidence:
         public_keys: keys that were provisioned out of band.
         derived: transcript hashes that the recording tells, in order.
         sink: told of every value derived or computed.
+        keys: told of every secret that protects records.
         verify: check signatures, digests and verify data.
     """
 
@@ -79,6 +80,7 @@ class Evidence:
     public_keys: Sequence[PublicKey] = ()
     derived: Sequence[tuple[str, bytes]] = ()
     sink: DerivedSink | None = None
+    keys: KeySink | None = None
     verify: bool = True
     memory: ChainMemory = field(default_factory=ChainMemory)
     _expected: _Expected | None = None

@@ -25,10 +25,13 @@ from spdmkit.protocol import records
 from spdmkit.protocol.records import ApplicationData, RecordProfile
 from spdmkit.protocol.transcript import Transcript
 
-__all__ = ["DerivedSink", "Opened", "SessionFollower"]
+__all__ = ["DerivedSink", "KeySink", "Opened", "SessionFollower"]
 
 DerivedSink = Callable[[str, bytes], None]
 """Told of every value that is derived or computed: its name, as recorded conversations use it."""
+
+KeySink = Callable[[str, SessionRandom, bytes], None]
+"""Told of every secret that protects records: its label, the session's name, the secret."""
 
 _LOOK_AHEAD = 32
 """Records that the capture may miss in a row before decryption is given up."""
@@ -140,6 +143,7 @@ class SessionFollower:
         random: SessionRandom,
         psk: bool = False,
         derived: DerivedSink | None = None,
+        keys: KeySink | None = None,
     ) -> None:
         """A session without keys yet."""
         self.session_id = session_id
@@ -162,6 +166,7 @@ class SessionFollower:
             self._hash = negotiation.selection.base_hash
             self._aead = negotiation.selection.aead
         self._derived = derived
+        self._keys = keys
         self._known: SessionSecrets | None = None
         self._candidate: _Candidate | None = None
         self._loose: Iterator[LooseSecret] | None = None
@@ -270,6 +275,7 @@ class SessionFollower:
                 self._derived("response_handshake_secret", response.reveal())
             self._derived("finished_key", request.finished_key())
             self._derived("finished_key", response.finished_key())
+        self._tell_secrets("HANDSHAKE_SECRET", request, response)
         self._start(request, response)
 
     def start_application(self, th2: bytes | None) -> None:
@@ -288,6 +294,7 @@ class SessionFollower:
             generations = min(known.request_data), min(known.response_data)
             request = self._secret(known.request_data[generations[0]])
             response = self._secret(known.response_data[generations[1]])
+            self._tell_secrets("DATA_SECRET", request, response)
             self._start(request, response, generations)
         elif schedule is not None and th2 is not None:
             request, response = schedule.start_application(th2)
@@ -295,6 +302,7 @@ class SessionFollower:
                 self._derived("request_data_secret", request.reveal())
                 self._derived("response_data_secret", response.reveal())
                 self._derived("export_master_secret", schedule.export_master_secret())
+            self._tell_secrets("DATA_SECRET", request, response)
             self._start(request, response)
         else:
             self._request = self._response = None
@@ -316,6 +324,13 @@ class SessionFollower:
         self.problem = ""
         self._tell_keys(self._request)
         self._tell_keys(self._response)
+
+    def _tell_secrets(
+        self, which: str, request: DirectionSecret, response: DirectionSecret
+    ) -> None:
+        if self._keys is not None:
+            self._keys(f"REQUEST_{which}", self.random, request.reveal())
+            self._keys(f"RESPONSE_{which}", self.random, response.reveal())
 
     def _tell_keys(self, stream: _Stream) -> None:
         if self._derived is not None:
@@ -414,6 +429,9 @@ class SessionFollower:
         if self._derived is not None:
             side = "request" if party is Party.REQUESTER else "response"
             self._derived(f"{side}_data_secret_update", updated.secret.reveal())
+        if self._keys is not None:
+            side = "REQUEST" if party is Party.REQUESTER else "RESPONSE"
+            self._keys(f"{side}_DATA_SECRET", self.random, updated.secret.reveal())
         self._tell_keys(updated)
 
     def _under(

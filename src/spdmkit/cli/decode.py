@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import click
 
 from spdmkit.capture.decode import Decoder, EventFilter, Summary
 from spdmkit.capture.events import EventKind, Party
+from spdmkit.capture.keylog import KeyLog
 from spdmkit.capture.secretfiles import Secrets, load_secrets
 from spdmkit.capture.sources import open_recording
 from spdmkit.capture.text import event_lines, summary_lines
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -44,6 +47,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--public-key", multiple=True, type=_FILE, help="A key known beforehand.")
 @click.option("--algorithms", help="Algorithms, when their negotiation was not captured.")
 @click.option("--port", multiple=True, type=click.IntRange(1, 65535), help="Only these TCP ports.")
+@click.option("--write-keylog", type=_NEW_FILE, help="Write what decrypts it to a key log.")
 @click.option("--no-verify", is_flag=True, help="Check no signatures, hashes and MACs.")
 @click.option("--summary", "only_summary", is_flag=True, help="Print the summary alone.")
 @click.option("--name", multiple=True, help="Show messages of this name.")
@@ -66,16 +70,21 @@ def command(file: str, as_json: bool, verbose: bool, **options: Any) -> int:
     chains = [_chain(path) for path in options["chain"]]
     keys = [_public_key(path) for path in options["public_key"]]
     assume = _selection(options["algorithms"])
+    log = KeyLog(options["write_keylog"]) if options["write_keylog"] else None
     recording = open_recording(file, ports=options["port"])
-    with Decoder(
-        recording,
-        secrets=secrets,
-        anchors=anchors,
-        chains=chains,
-        public_keys=keys,
-        assume=assume,
-        verify=not options["no_verify"],
-    ) as decoder:
+    with (
+        contextlib.closing(log) if log else contextlib.nullcontext(),
+        Decoder(
+            recording,
+            secrets=secrets,
+            anchors=anchors,
+            chains=chains,
+            public_keys=keys,
+            assume=assume,
+            verify=not options["no_verify"],
+            keys=log.record if log else None,
+        ) as decoder,
+    ):
         if options["only_summary"]:
             decoder.run()
         if as_json:

@@ -63,6 +63,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "device": ("device", "Make and serve a software device."),
     "ca": ("ca", "Make and keep a certificate authority for devices."),
     "decode": ("decode", "Show a capture message by message, decrypted and verified."),
+    "wireshark": ("wireshark", "Install the dissector for Wireshark and tshark."),
     "explain": ("explain", "Say what a code, a field or a message means."),
     "bench": ("bench", "Measure what things cost beside the cryptography in them."),
 }
