@@ -62,6 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "probe": ("probe", "Show what a device supports: versions, algorithms, slots."),
     "device": ("device", "Make and serve a software device."),
     "ca": ("ca", "Make and keep a certificate authority for devices."),
+    "provision": ("provision", "Put a certificate of our authority into a device."),
     "decode": ("decode", "Show a capture message by message, decrypted and verified."),
     "wireshark": ("wireshark", "Install the dissector for Wireshark and tshark."),
     "explain": ("explain", "Say what a code, a field or a message means."),
