@@ -110,7 +110,7 @@ def serve(
     """Serve the device in FOLDER until SIGINT or SIGTERM."""
     from spdmkit.cli import serving
     from spdmkit.device.folder import FolderDevice
-    from spdmkit.transports.server import Listener, ListenerEvent
+    from spdmkit.transports.server import Listener
 
     device = FolderDevice.load(folder, passphrase_from(passphrase_file, _PASSPHRASE))
 
@@ -120,9 +120,5 @@ def serve(
         else:
             click.echo(f"listening on {listener.uri}")
 
-    def report(event: ListenerEvent) -> None:
-        if verbose:
-            click.echo(str(event), err=True)
-
-    asyncio.run(serving.serve(device, uris, ready=ready, report=report, tap=capture.accepted))
+    asyncio.run(serving.serve(device, uris, ready=ready, narrate=verbose, tap=capture.accepted))
     return 0

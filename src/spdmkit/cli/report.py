@@ -35,11 +35,15 @@ _RESULTS = {
 }
 _STEPS = {"passed": "green", "failed": "red"}
 _VALUE = 40
+_WIDE = 240
+"""Columns where there is no terminal: lines for other programs are not to be cut or wrapped."""
 
 
 def console() -> Console:
     """Standard output; without colour and cursor movements when it is no terminal."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    terminal = sys.stdout.isatty()
+    width = None if terminal else _WIDE
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not terminal, width=width)
 
 
 def show_pairs(pairs: Iterable[tuple[str, str]]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from spdmkit.cli.connecting import key_log
+from spdmkit.cli.narrating import both, narrate_connection, narrator
 from spdmkit.protocol.connection import Connection, Role
 from spdmkit.protocol.responder.endpoint import ResponderEndpoint
 from spdmkit.transports.server import Listener, listen
@@ -17,18 +18,21 @@ from spdmkit.transports.server import Listener, listen
 if TYPE_CHECKING:
     from spdmkit.device.folder import FolderDevice
     from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory, TapFactory
-    from spdmkit.transports.server import ListenerEvent
 
 __all__ = ["responder_factory", "serve"]
 
 
-def responder_factory(device: FolderDevice) -> EndpointFactory:
+def responder_factory(device: FolderDevice, *, narrate: bool = False) -> EndpointFactory:
     """Makes a responder for each connection; the device is shared, nothing else is.
 
     Secrets go to SPDMKEYLOGFILE when that is set.
+
+    Args:
+        device: what to serve.
+        narrate: tell on stderr what happens on each connection.
     """
     settings = device.configuration.settings()
-    events = key_log()
+    log = key_log()
 
     def make(info: ConnectionInfo) -> ResponderEndpoint:
         connection = Connection(
@@ -37,8 +41,8 @@ def responder_factory(device: FolderDevice) -> EndpointFactory:
             clock=time.monotonic,
             random=os.urandom,
             record_profile=info.record_profile,
-            events=events,
-            log_keys=events is not None,
+            events=both(log, narrator(info.name) if narrate else None),
+            log_keys=log is not None,
         )
         endpoint = ResponderEndpoint(connection, device, name=info.name)
         device.watch(endpoint)
@@ -52,7 +56,7 @@ async def serve(
     uris: Sequence[str],
     *,
     ready: Callable[[Listener], None],
-    report: Callable[[ListenerEvent], None] | None = None,
+    narrate: bool = False,
     tap: TapFactory | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; what is in flight is finished within a few seconds.
@@ -61,10 +65,11 @@ async def serve(
         device: what to serve.
         uris: where to listen.
         ready: told of each listener once it listens, with its real port.
-        report: told of what happens to connections.
+        narrate: tell on stderr what happens on each connection.
         tap: sees all bytes, for a capture.
     """
-    factory = responder_factory(device)
+    factory = responder_factory(device, narrate=narrate)
+    report = narrate_connection if narrate else None
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

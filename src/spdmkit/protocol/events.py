@@ -14,6 +14,7 @@ __all__ = [
     "KeysUpdated",
     "PeerNotification",
     "ProtocolEvent",
+    "RequestRefused",
     "RequesterAuthenticated",
     "SessionEnded",
     "SessionEstablished",
@@ -120,6 +121,19 @@ class SlotChanged:
     slot_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A request was answered with ERROR.
+
+    Attributes:
+        error_code: ErrorCode that the requester got.
+        reason: why, which the requester is not told; may repeat what a peer wrote.
+    """
+
+    error_code: int
+    reason: str
+
+
 ProtocolEvent: TypeAlias = (
     ConnectionReset
     | SessionEstablished
@@ -130,5 +144,6 @@ ProtocolEvent: TypeAlias = (
     | KeyLogged
     | PeerNotification
     | SlotChanged
+    | RequestRefused
 )
 EventSink: TypeAlias = Callable[[ProtocolEvent], None]

@@ -18,7 +18,13 @@ import datetime as dt
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from spdmkit.errors import AuthenticationError, ConfigurationError, ResetRequired, SpdmError
+from spdmkit.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    PeerError,
+    ResetRequired,
+    SpdmError,
+)
 from spdmkit.identity import (
     CertificateModel,
     ChainPolicy,
@@ -182,6 +188,8 @@ def certify(
     except SpdmError as error:
         words = str(error)
         yield from perform(lambda: authority.failed(issued, words))
+        if isinstance(error, PeerError) and not error.hint:
+            error.hint = "does the device let us provision it? (may_provision in its device.toml)"
         raise
     after = ", used after the next reset" if made.awaits_reset else ""
     steps.append(Step("set-certificate", Outcome.PASSED, f"slot {order.slot_id}{after}"))

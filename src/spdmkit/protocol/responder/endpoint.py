@@ -16,6 +16,7 @@ from spdmkit.messages import V10, V11, V12, V14, Error, ErrorCode, RequestCode
 from spdmkit.protocol.actions import Work
 from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.endpoint import Job
+from spdmkit.protocol.events import RequestRefused
 from spdmkit.protocol.frames import Frame, FrameKind
 from spdmkit.protocol.handlers.call import Call, Outcome, SessionOver, Steps, for_request
 from spdmkit.protocol.handlers.table import HANDLERS, Entry, missing_capability
@@ -588,14 +589,17 @@ class ResponderEndpoint:
         return self._error(ErrorCode.INVALID_SESSION, record[0] if record else 0)
 
     def _error_for(self, error: Exception, carrier: Session | None) -> bytes:  # noqa: ARG002  # same shape as its callers
-        """The ERROR that tells the peer what went wrong, and no more than that."""
+        """The ERROR that tells the peer what went wrong; why is for our own log only."""
+        data, extended = 0, b""
+        code: int = ErrorCode.UNSPECIFIED
         if isinstance(error, ProtocolViolation):
-            return self._error(error.error_code, error.error_data, error.extended)
-        if isinstance(error, DecodeError):
-            return self._error(ErrorCode.INVALID_REQUEST)
-        if isinstance(error, AuthenticationError):
-            return self._error(ErrorCode.DECRYPT_ERROR)
-        return self._error(ErrorCode.UNSPECIFIED)
+            code, data, extended = error.error_code, error.error_data, error.extended
+        elif isinstance(error, DecodeError):
+            code = ErrorCode.INVALID_REQUEST
+        elif isinstance(error, AuthenticationError):
+            code = ErrorCode.DECRYPT_ERROR
+        self.connection.events(RequestRefused(code, str(error) or type(error).__name__))
+        return self._error(code, data, extended)
 
     def _after_refusal(self, error: Exception, carrier: Session | None) -> None:
         connection = self.connection
