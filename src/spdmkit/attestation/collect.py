@@ -85,6 +85,8 @@ class Wanted:
         raw: ask for raw bit streams instead of digests (1.2).
         challenge: CHALLENGE the slot, when the device can be challenged.
         measurements: read measurements, when the device has any.
+        nonce: 32 bytes that the signed MEASUREMENTS are to answer, for example those of a relying
+            party; fresh random ones by default. Only fresh ones show that the answer is new.
         target: the address, for the evidence.
         transport: how it is reached, for the evidence.
         collector: our software's name, for the evidence.
@@ -96,6 +98,7 @@ class Wanted:
     raw: bool = False
     challenge: bool = True
     measurements: bool = True
+    nonce: bytes | None = None
     target: str = ""
     transport: str = ""
     collector: str = ""
@@ -333,7 +336,7 @@ def _measure(
             blocks = yield from get_measurements(link, raw=wanted.raw)
         else:
             measured = yield from get_signed_measurements(
-                link, key, slot_id=wanted.slot & 0xF, raw=wanted.raw
+                link, key, slot_id=wanted.slot & 0xF, raw=wanted.raw, nonce=wanted.nonce
             )
             if measured.content_changed is ContentChanged.CHANGED:
                 continue

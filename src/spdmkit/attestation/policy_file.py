@@ -43,12 +43,11 @@ minimum_svn = 4
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Flag
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -69,7 +68,7 @@ from spdmkit.attestation.policy import (
     ReferenceRule,
     WhenMissing,
 )
-from spdmkit.attestation.toml_lines import LineMap, parse_toml
+from spdmkit.attestation.toml_file import Strict, TomlFile
 from spdmkit.crypto.registry import BASE_HASH, MEASUREMENT_HASH, signature_algorithm
 from spdmkit.errors import ConfigurationError, DecodeError
 from spdmkit.identity import IdentityExpectation
@@ -93,18 +92,14 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 Names = Annotated[tuple[Name, ...], msgspec.Meta(max_length=100)]
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table in which an unknown key is an error."""
-
-
-class _Head(_Strict, frozen=True):
+class _Head(Strict, frozen=True):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "unnamed"
     version: Annotated[int, msgspec.Meta(ge=0)] = 0
     not_before: str | None = None
     not_after: str | None = None
 
 
-class _Identity(_Strict, frozen=True):
+class _Identity(Strict, frozen=True):
     trust_anchors: Names = ()
     expected: Names = ()
     crls: Names = ()
@@ -114,7 +109,7 @@ class _Identity(_Strict, frozen=True):
     demand_spdm_purpose: bool = False
 
 
-class _Protocol(_Strict, frozen=True):
+class _Protocol(Strict, frozen=True):
     minimum_version: Literal["1.0", "1.1", "1.2", "1.3", "1.4"] = "1.2"
     minimum_security: Annotated[int, msgspec.Meta(ge=0, le=256)] = 112
     hashes: Names = ()
@@ -123,12 +118,12 @@ class _Protocol(_Strict, frozen=True):
     accept_uncovered_negotiation: bool = False
 
 
-class _Freshness(_Strict, frozen=True):
+class _Freshness(Strict, frozen=True):
     max_age: str | None = None
     demand_nonce: bool = False
 
 
-class _References(_Strict, frozen=True):
+class _References(Strict, frozen=True):
     signers: Names = ()
     store: str | None = None
     demand_signature: bool | None = None
@@ -138,19 +133,19 @@ class _References(_Strict, frozen=True):
     check_release: bool = True
 
 
-class _Evidence(_Strict, frozen=True):
+class _Evidence(Strict, frozen=True):
     demand_challenge: bool = False
     demand_summary: bool = False
     demand_log: bool = False
 
 
-class _DeviceMode(_Strict, frozen=True):
+class _DeviceMode(Strict, frozen=True):
     demand: bool = False
     refuse_debug: Names | None = None
     operational: Names | None = None
 
 
-class _Component(_Strict, frozen=True):
+class _Component(Strict, frozen=True):
     index: Annotated[int, msgspec.Meta(ge=1, le=0xFE)]
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
     required: bool = True
@@ -158,7 +153,7 @@ class _Component(_Strict, frozen=True):
     minimum_svn: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
-class _File(_Strict, frozen=True):
+class _File(Strict, frozen=True):
     policy: _Head = _Head()
     identity: _Identity = _Identity()
     protocol: _Protocol = _Protocol()
@@ -191,12 +186,9 @@ def read_policy(data: bytes, source: str = "policy", *, folder: Path = Path()) -
     """
     if len(data) > MAX_POLICY_SIZE:
         raise ConfigurationError(f"{source}: more than {MAX_POLICY_SIZE} bytes")
-    values, lines = parse_toml(data, source)
-    try:
-        file = msgspec.convert(_dates_as_text(values), _File, strict=True)
-    except msgspec.ValidationError as error:
-        raise _complaint(str(error), lines, source) from None
-    reader = _Reader(file, lines, source, folder)
+    toml = TomlFile(data, source)
+    toml.values = _dates_as_text(toml.values)
+    reader = _Reader(toml.convert(_File), toml, folder)
     return replace(reader.policy(), sha256=hashlib.sha256(data).hexdigest())
 
 
@@ -212,10 +204,9 @@ def _dates_as_text(value: Any) -> Any:
 class _Reader:
     """Turns a validated file into a `Policy`; what types cannot say is checked here."""
 
-    def __init__(self, file: _File, lines: LineMap, source: str, folder: Path) -> None:
+    def __init__(self, file: _File, toml: TomlFile, folder: Path) -> None:
         self.file = file
-        self.lines = lines
-        self.source = source
+        self.toml = toml
         self.folder = folder
 
     def policy(self) -> Policy:
@@ -236,24 +227,16 @@ class _Reader:
             ),
             device_mode=self._device_mode(),
             components=self._components(),
-            source=self.source,
+            source=self.toml.source,
         )
 
-    def _at(self, path: tuple[str | int, ...], check: Callable[[], T]) -> T:
-        """Run a check; its complaint gets the line of `path`."""
-        try:
-            return check()
-        except ConfigurationError as error:
-            line = self.lines.line(path)
-            raise ConfigurationError(f"{self.source}:{line}: {error}", hint=error.hint) from None
-
     def _time(self, value: str | None, key: str) -> int | None:
-        return None if value is None else self._at(("policy", key), lambda: parse_time(value))
+        return None if value is None else self.toml.at(("policy", key), lambda: parse_time(value))
 
     def _identity(self) -> IdentityRule:
         table = self.file.identity
         for text in table.expected:
-            self._at(("identity", "expected"), lambda t=text: IdentityExpectation.parse(t))  # type: ignore[misc] # default argument binds the loop variable
+            self.toml.at(("identity", "expected"), partial(IdentityExpectation.parse, text))
         return IdentityRule(
             self._files(table.trust_anchors),
             table.expected,
@@ -283,10 +266,7 @@ class _Reader:
     def _algorithms(
         self, key: str, names: Iterable[str], find: Callable[[str], Any]
     ) -> tuple[str, ...]:
-        return tuple(
-            self._at(("protocol", key), lambda n=name: str(find(n).short))  # type: ignore[misc] # likewise
-            for name in names
-        )
+        return tuple(self.toml.at(("protocol", key), partial(find, name)).short for name in names)
 
     def _freshness(self) -> FreshnessRule:
         table = self.file.freshness
@@ -294,7 +274,7 @@ class _Reader:
         return FreshnessRule(
             None
             if age is None
-            else self._at(("freshness", "max_age"), lambda: duration_seconds(age)),
+            else self.toml.at(("freshness", "max_age"), lambda: duration_seconds(age)),
             table.demand_nonce,
         )
 
@@ -325,10 +305,8 @@ class _Reader:
         found = kind(0)
         for name in names:
             if name not in known:
-                line = self.lines.line(("device_mode", key))
-                raise ConfigurationError(
-                    f"{self.source}:{line}: {key} has no {name!r}",
-                    hint=f"known: {', '.join(known)}",
+                raise self.toml.wrong(
+                    ("device_mode", key), f"has no {name!r}", hint=f"known: {', '.join(known)}"
                 )
             found |= known[name]
         return found
@@ -336,15 +314,15 @@ class _Reader:
     def _components(self) -> tuple[Component, ...]:
         found: dict[int, Component] = {}
         for number, table in enumerate(self.file.component):
-            line = self.lines.line(("component", number, "index"))
             if table.index in found:
-                raise ConfigurationError(
-                    f"{self.source}:{line}: index {table.index} has a component already"
+                raise self.toml.wrong(
+                    ("component", number, "index"), f"{table.index} has a component already"
                 )
             kind = None
             if table.type is not None:
-                label = table.type
-                kind = self._at(("component", number, "type"), lambda t=label: kind_from_label(t))  # type: ignore[misc] # likewise
+                kind = self.toml.at(
+                    ("component", number, "type"), partial(kind_from_label, table.type)
+                )
             found[table.index] = Component(
                 table.index, table.name, table.required, kind, table.minimum_svn
             )
@@ -353,54 +331,6 @@ class _Reader:
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Flag)
-
-_PLACE: Final = re.compile(r" - at `\$(.*?)`$")
-_UNKNOWN: Final = re.compile(r"unknown field `(.*)`$")
-
-
-def _complaint(text: str, lines: LineMap, source: str) -> ConfigurationError:
-    """What msgspec found, with the line and, for a key nobody knows, what may have been meant."""
-    place = _PLACE.search(text)
-    reason = text[: place.start()] if place else text
-    path: tuple[str | int, ...] = ()
-    if place is not None:
-        path = tuple(
-            int(part) if part.isdigit() else part
-            for part in re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", place[1])
-            for part in part
-            if part
-        )
-    unknown = _UNKNOWN.search(reason)
-    hint = ""
-    if unknown is not None:
-        path = (*path, unknown[1])
-        known = [name.replace("-", "_") for name in _known_keys(path[:-1])]
-        close = difflib.get_close_matches(unknown[1], known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-        reason = f"unknown key {unknown[1]!r}"
-    elif path:
-        reason = f"{'.'.join(str(part) for part in path)}: {reason}"
-    return ConfigurationError(f"{source}:{lines.line(path)}: {reason}", hint=hint)
-
-
-def _known_keys(path: tuple[str | int, ...]) -> list[str]:
-    table: Any = _File
-    for part in path:
-        if isinstance(part, str):
-            table = _TABLES.get(part, table)
-    return [each.name for each in msgspec.structs.fields(table)]
-
-
-_TABLES: Final[dict[str, type[_Strict]]] = {
-    "policy": _Head,
-    "identity": _Identity,
-    "protocol": _Protocol,
-    "freshness": _Freshness,
-    "references": _References,
-    "evidence": _Evidence,
-    "device_mode": _DeviceMode,
-    "component": _Component,
-}
 
 
 def pack_policy(data: bytes) -> bytes:

@@ -2,6 +2,11 @@
 
 What files are given adds to what the policy names; nothing given loosens it. Trust is per purpose:
 roots of devices, roots of those who sign reference values, keys of collecting verifiers.
+
+    verifier = Verifier.from_files(Sources(trust_anchors=["root.pem"], references=["nic.json"]))
+    with connect("tcp://192.0.2.7", factory) as connection:
+        link = Link(connection.endpoint.connection)
+        attested = connection.run(verifier.attest(link, Wanted(now=int(time.time()))))
 """
 
 from __future__ import annotations
@@ -9,14 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spdmkit.attestation.appraiser import appraise, refused
 from spdmkit.attestation.checks import Expectations
+from spdmkit.attestation.collect import Wanted, collect, collect_psk
 from spdmkit.attestation.evidence import Evidence
 from spdmkit.attestation.files import read_bounded
 from spdmkit.attestation.outcome import AttestationResult
-from spdmkit.attestation.policy import DEFAULT_POLICY, Policy
+from spdmkit.attestation.policy import DEFAULT_POLICY, Policy, ProtocolRule
 from spdmkit.attestation.policy_file import load_policy
 from spdmkit.attestation.reference.loader import MAX_FILE_SIZE, Reference, read_references
 from spdmkit.attestation.reference.model import DeviceClaims
@@ -39,8 +45,14 @@ from spdmkit.identity import (
     TrustAnchors,
     TrustedPublicKey,
 )
+from spdmkit.messages import V10
+from spdmkit.protocol.actions import Exchange, perform
 
-__all__ = ["Sources", "Verifier"]
+if TYPE_CHECKING:
+    from spdmkit.protocol.link import Link
+    from spdmkit.protocol.requester.sessions import PreSharedKey
+
+__all__ = ["Attested", "Sources", "Verifier"]
 
 PathLike = str | Path
 
@@ -56,28 +68,80 @@ class Sources:
         policy: the policy file, or None for the default policy.
         trust_anchors: roots of devices.
         public_key: a device's own key instead of roots (slot 255).
+        pre_shared_key: neither roots nor a key: devices answer in sessions by a pre-shared key.
         references: files of reference values, in any format.
         reference_anchors: roots of those who may sign reference values.
         store: folder of a reference store, in place of the policy's.
+        fallback_store: folder of a reference store for when nothing else names reference values.
         crls, ocsp: revocation lists and OCSP responses.
         collectors: public keys of verifiers that are trusted to say when they collected evidence.
         identities: identities, one of which each device must have.
         profile: vendor profile for manifests that do not show their own.
         ignore_reference_expiry: accept signers of reference values whose certificates have ended.
+        max_age: most seconds since evidence was collected; the policy's limit if that is lower.
+        minimum_version: lowest SPDM version, as the version byte, where no policy file says it.
+        bare: without a policy file, accept messages whose negotiation is not at hand, as tools of
+            some vendors store them. Whoever hands them over knows that none comes with them.
     """
 
     policy: PathLike | None = None
     trust_anchors: Sequence[PathLike] = ()
     public_key: PathLike | None = None
+    pre_shared_key: bool = False
     references: Sequence[PathLike] = ()
     reference_anchors: Sequence[PathLike] = ()
     store: PathLike | None = None
+    fallback_store: PathLike | None = None
     crls: Sequence[PathLike] = ()
     ocsp: Sequence[PathLike] = ()
     collectors: Sequence[PathLike] = ()
     identities: Sequence[str] = ()
     profile: str = ""
     ignore_reference_expiry: bool = False
+    max_age: int | None = None
+    minimum_version: int | None = None
+    bare: bool = False
+
+    def demands(self) -> Policy:
+        """The policy: that of the file or the default one, with what is said here.
+
+        Raises:
+            ConfigurationError: the file cannot be read or is wrong.
+        """
+        policy = DEFAULT_POLICY if self.policy is None else load_policy(self.policy)
+        if self.ignore_reference_expiry:
+            rule = replace(policy.references, ignore_signer_expiry=True)
+            policy = replace(policy, references=rule)
+        if self.max_age is not None:
+            limit = policy.freshness.max_age
+            age = self.max_age if limit is None else min(self.max_age, limit)
+            policy = replace(policy, freshness=replace(policy.freshness, max_age=age))
+        if self.policy is None:
+            policy = replace(policy, protocol=self._protocol(policy.protocol))
+        return policy
+
+    def _protocol(self, rule: ProtocolRule) -> ProtocolRule:
+        if self.bare:
+            rule = replace(rule, minimum_version=V10, accept_uncovered_negotiation=True)
+        if self.minimum_version is not None:
+            rule = replace(rule, minimum_version=self.minimum_version)
+        return rule
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """What attesting a live device gave.
+
+    Attributes:
+        result: the verdict, and what it rests on.
+        evidence: what can be kept; None when the device is not authentic, and with a pre-shared
+            key, where nothing is signed.
+        key: SHA-256 of the public key that answered, lower-case hex; empty when there is none.
+    """
+
+    result: AttestationResult
+    evidence: Evidence | None = None
+    key: str = ""
 
 
 @dataclass(slots=True)
@@ -120,22 +184,24 @@ class Verifier:
             cache: where to remember chains; None verifies every time.
 
         Raises:
-            ConfigurationError: a file cannot be read or is wrong, or both roots and a key are
-                given, or neither.
+            ConfigurationError: a file cannot be read or is wrong, or not exactly one of roots,
+                a key and a pre-shared key is given.
         """
-        policy = DEFAULT_POLICY if sources.policy is None else load_policy(sources.policy)
-        if sources.ignore_reference_expiry:
-            rule = replace(policy.references, ignore_signer_expiry=True)
-            policy = replace(policy, references=rule)
-        roots = (*sources.trust_anchors, *policy.identity.trust_anchors)
-        if bool(roots) == (sources.public_key is not None):
+        policy = sources.demands()
+        key = sources.public_key
+        roots = tuple(sources.trust_anchors)
+        if key is None and not sources.pre_shared_key:
+            roots += policy.identity.trust_anchors
+        if (bool(roots), key is not None, sources.pre_shared_key).count(True) != 1:
             raise ConfigurationError(
-                "give either roots of devices or a device's own key",
-                hint="--trust-anchor FILE, or --public-key FILE",
+                "give either roots of devices, or a device's own key, or a pre-shared key",
+                hint="--trust-anchor FILE, --public-key FILE or --psk FILE; a device made by "
+                "`spdm device init DIR` has DIR/trust-anchor.pem",
             )
         signers = (*sources.reference_anchors, *policy.references.signers)
         folder = sources.store if sources.store is not None else policy.references.store
-        key = sources.public_key
+        if folder is None and not sources.references:
+            folder = sources.fallback_store
         return cls(
             policy=policy,
             anchors=TrustAnchors.from_files(roots, Purpose.DEVICE) if roots else None,
@@ -208,6 +274,60 @@ class Verifier:
         selection = Selection(tuple(references), tuple(rejected))
         self._loaded = (time, selection)
         return selection
+
+    def attest(
+        self,
+        link: Link,
+        wanted: Wanted,
+        *,
+        time: int | None = None,
+        psk: PreSharedKey | None = None,
+        known_keys: Mapping[str, str] | None = None,
+    ) -> Exchange[Attested]:
+        """Collect evidence from a live device, verify it, and appraise it.
+
+        A device that is not authentic gives a result too: untrusted, and in which step.
+
+        Args:
+            link: a fresh connection, whose settings keep messages.
+            wanted: what to collect; `now` is the time at which it is collected.
+            time: the time of the appraisal, seconds since 1970; `wanted.now` by default.
+            psk: the key to open a session by, when devices are known by one.
+            known_keys: `KnownDevices.keys`.
+
+        Raises:
+            ConfigurationError: no time is given, or a file of reference values cannot be used.
+            SpdmError: the conversation failed: network, protocol, or the peer refused.
+        """
+        moment = wanted.now if time is None else time
+        if moment is None:
+            raise ConfigurationError("the time of the appraisal is not given")
+        try:
+            verified, evidence = yield from self._collect(link, wanted, moment, psk)
+        except AuthenticationError as error:
+            return Attested(self.refused(error, moment, target=wanted.target))
+        result = yield from perform(
+            lambda: self.appraise(
+                verified,
+                moment,
+                nonces=verified.nonces,
+                target=wanted.target,
+                known_keys=known_keys,
+            )
+        )
+        key = verified.public_key
+        return Attested(result, evidence, "" if key is None else key.spki_sha256().hex())
+
+    def _collect(
+        self, link: Link, wanted: Wanted, moment: int, psk: PreSharedKey | None
+    ) -> Exchange[tuple[VerifiedEvidence, Evidence | None]]:
+        if psk is not None:
+            gathered = yield from collect_psk(link, psk, wanted)
+            return gathered.verified(wanted, moment), None
+        trust = self.trust(moment)
+        collected = yield from collect(link, trust, wanted)
+        verified = yield from perform(lambda: collected.verified(trust))
+        return verified, collected.evidence
 
     def appraise(
         self,

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from spdmkit.attestation.evidence import MAX_EVIDENCE_SIZE, Evidence
-from spdmkit.attestation.evidence_import import import_bare
-from spdmkit.attestation.files import read_bounded
-from spdmkit.attestation.verification import EvidenceError, verify_evidence
-from spdmkit.cli.judging import Judging, finish, judging_options
+from spdmkit.attestation.verifier import Verifier
+from spdmkit.cli.connecting import versions_option
+from spdmkit.cli.judging import Judging, judging_options
 from spdmkit.cli.options import common, example
+from spdmkit.cli.recorded import Recorded, recorded_options
+from spdmkit.cli.results import Output, output_options
 from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
 
 __all__ = ["command"]
@@ -25,57 +25,56 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     epilog=example(
         "spdm appraise evidence.cbor --trust-anchor root.pem --reference reference.json",
         "spdm appraise --measurements report.hex --chain chain.pem --trust-anchor root.pem",
+        "spdm appraise --redfish response.json --chain chain.pem --trust-anchor root.pem",
     ),
 )
-@click.argument("evidence", type=_FILE, required=False)
+@recorded_options
 @judging_options
-@click.option("--measurements", type=_FILE, help="GET_MEASUREMENTS and its signed MEASUREMENTS.")
-@click.option("--chain", type=_FILE, help="The certificates for --measurements, PEM.")
-@click.option("--nonce", "nonces", multiple=True, help="The nonce we sent, hexadecimal.")
+@click.option("--nonce", "nonces", multiple=True, help="A nonce that we sent, hexadecimal.")
+@click.option(
+    "--collector",
+    "collectors",
+    type=_FILE,
+    multiple=True,
+    help="Public key of a verifier that is believed when it says when it collected evidence.",
+)
+@click.option("--versions", help="SPDM versions to accept, 1.2 and newer by default.")
+@output_options
 @common
-def command(
-    evidence: Path | None,
-    measurements: Path | None,
-    chain: Path | None,
-    nonces: tuple[str, ...],
-    as_json: bool,
-    verbose: bool,
-    **options: Any,
-) -> int:
-    """Judge recorded evidence, offline."""
-    judging = Judging(**options)
-    trust = judging.trust()
-    try:
-        found = _read(evidence, measurements, chain, judging)
-        verified = verify_evidence(found, trust)
-    except (EvidenceError, AuthenticationError, DecodeError) as error:
-        return finish(judging.refused(error), judging, as_json=as_json, verbose=verbose)
-    result = judging.appraise(
-        verified, nonces=frozenset(map(_nonce, nonces)), bare=measurements is not None
+def command(as_json: bool, verbose: bool, **options: Any) -> int:
+    """Judge recorded EVIDENCE, offline: the verdict that attesting the device would have given."""
+    judging = Judging.taken(options)
+    output = Output.taken(options, as_json=as_json, verbose=verbose)
+    recorded = Recorded.taken(options, judging.public_key)
+    versions = versions_option(options["versions"])
+    verifier = Verifier.from_files(
+        judging.sources(
+            bare=recorded.bare,
+            collectors=options["collectors"],
+            minimum_version=min(versions) if versions else None,
+        )
     )
-    return finish(result, judging, as_json=as_json, verbose=verbose)
-
-
-def _read(
-    evidence: Path | None, measurements: Path | None, chain: Path | None, judging: Judging
-) -> Evidence:
-    if (evidence is None) == (measurements is None):
-        raise ConfigurationError("give an evidence file, or --measurements with --chain")
-    if evidence is not None:
-        return Evidence.read(read_bounded(evidence, MAX_EVIDENCE_SIZE))
-    if measurements is None or (chain is None) == (judging.public_key is None):
-        raise ConfigurationError("--measurements goes with one of --chain and --public-key")
-    data = read_bounded(measurements, 2 * MAX_EVIDENCE_SIZE)
-    if chain is not None:
-        certificates = read_bounded(chain, MAX_EVIDENCE_SIZE)
-        return import_bare(data, certificates=certificates, target=str(measurements))
-    key = judging.public_key
-    content = key.read_bytes() if key is not None else b""
-    return import_bare(data, public_key=content, target=str(measurements))
-
-
-def _nonce(text: str) -> bytes:
+    nonces = frozenset(map(parse_nonce, options["nonces"]))
     try:
-        return bytes.fromhex(text)
+        evidence = recorded.read()
+    except (AuthenticationError, DecodeError) as error:
+        result = verifier.refused(error, judging.now(), target=recorded.name)
+    else:
+        result = verifier.appraise_evidence(evidence, judging.now(), nonces=nonces)
+    output.show(result)
+    return result.exit_code(authenticate_only=judging.authenticate_only)
+
+
+def parse_nonce(text: str) -> bytes:
+    """`--nonce`: 32 bytes in hexadecimal.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    try:
+        nonce = bytes.fromhex(text)
     except ValueError:
-        raise ConfigurationError(f"--nonce {text!r} is not hexadecimal") from None
+        nonce = b""
+    if len(nonce) != 32:
+        raise ConfigurationError("--nonce is not 32 bytes in hexadecimal")
+    return nonce

@@ -15,7 +15,16 @@ import click
 from spdmkit.cli.text import escaped
 from spdmkit.errors import AuthenticationError, ConfigurationError, PeerError, SpdmError
 
-__all__ = ["INTERRUPTED", "NOT_APPRAISED", "NOT_DONE", "UNTRUSTED", "USAGE", "say", "show"]
+__all__ = [
+    "INTERRUPTED",
+    "NOT_APPRAISED",
+    "NOT_DONE",
+    "UNTRUSTED",
+    "USAGE",
+    "as_json",
+    "say",
+    "show",
+]
 
 UNTRUSTED = 1
 USAGE = 2
@@ -51,9 +60,23 @@ def show(error: Exception, arguments: Sequence[str]) -> int:
         error = _from_system(error)
     if not isinstance(error, SpdmError):
         return _show_defect(error, arguments)
-    message = escaped(str(error))
-    step = escaped(error.step) if isinstance(error, AuthenticationError) else ""
-    details: dict[str, object] = {"hint": error.hint, "step": step}
+    if "--json" in arguments:
+        click.echo(json.dumps(as_json(error), indent=2))
+    say(escaped(str(error)))
+    for line in _more(error):
+        click.echo(f"  {line}", err=True)
+    if "-v" in arguments or "--verbose" in arguments:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    return error.exit_code
+
+
+def as_json(error: Exception) -> dict[str, object]:
+    """An error for programs: its kind and message, and what else is known of it."""
+    details: dict[str, object] = {}
+    if isinstance(error, SpdmError):
+        details["hint"] = error.hint
+    if isinstance(error, AuthenticationError):
+        details["step"] = escaped(error.step)
     if isinstance(error, PeerError):
         details["peer"] = {
             "code": error.code,
@@ -61,14 +84,12 @@ def show(error: Exception, arguments: Sequence[str]) -> int:
             "extended": error.extended.hex(),
             "frame": error.frame,
         }
-    if "--json" in arguments:
-        _print_json(type(error).__name__, message, **details)
-    say(message)
-    for line in _more(error):
-        click.echo(f"  {line}", err=True)
-    if "-v" in arguments or "--verbose" in arguments:
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    return error.exit_code
+    return _document(type(error).__name__, escaped(str(error)), details)
+
+
+def _document(kind: str, message: str, details: dict[str, object]) -> dict[str, object]:
+    kept = {name: value for name, value in details.items() if value}
+    return {"error": {"kind": kind, "message": message, **kept}}
 
 
 def _more(error: SpdmError) -> list[str]:
@@ -103,5 +124,4 @@ def _show_defect(error: Exception, arguments: Sequence[str]) -> int:
 
 
 def _print_json(kind: str, message: str, **details: object) -> None:
-    kept = {name: value for name, value in details.items() if value}
-    click.echo(json.dumps({"error": {"kind": kind, "message": message, **kept}}, indent=2))
+    click.echo(json.dumps(_document(kind, message, details), indent=2))

@@ -1,33 +1,45 @@
-"""What `attest` and `appraise` share: whom to believe, what to compare with, how to say it."""
+"""What `attest` and `appraise` share: whom to believe, what to demand, what to compare with."""
 
 from __future__ import annotations
 
-import datetime as dt
+import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
-from spdmkit.messages.context import V10
+from spdmkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from spdmkit.attestation.outcome import AttestationResult
-    from spdmkit.attestation.verification import DeviceTrust, VerifiedEvidence
+    from spdmkit.attestation.verifier import Sources
 
-__all__ = ["Judging", "finish", "judging_options"]
+__all__ = ["STORE_VARIABLE", "Judging", "default_store", "judging_options", "moment_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_OUT = click.Path(dir_okay=False, path_type=Path)
+
+STORE_VARIABLE = "SPDM_REFERENCE_STORE"
+"""Environment variable with the folder of the reference store."""
+_NO_STORE = "none"
 
 _OPTIONS = (
     click.option("--trust-anchor", "anchors", type=_FILE, multiple=True, help="A device root."),
     click.option("--public-key", type=_FILE, help="The device's own key, instead of a root."),
+    click.option(
+        "--expect-identity",
+        "identities",
+        multiple=True,
+        help="SAN, serial:HEX or spki-sha256:HEX that the device must have.",
+    ),
     click.option("--reference", "references", type=_FILE, multiple=True, help="Reference values."),
+    click.option(
+        "--reference-store",
+        help="Folder of reference values to choose from by identity, or `none`. Default: "
+        f"${STORE_VARIABLE}, else that of `spdm reference`, when no --reference is given.",
+    ),
     click.option(
         "--reference-anchor", type=_FILE, multiple=True, help="Root of signers of references."
     ),
@@ -37,19 +49,13 @@ _OPTIONS = (
         help="Accept references whose signers' certificates have ended.",
     ),
     click.option("--policy", type=_FILE, help="What is demanded, as TOML."),
-    click.option(
-        "--expect-identity",
-        "identities",
-        multiple=True,
-        help="SAN, serial:HEX or spki-sha256:HEX that the device must have.",
-    ),
+    click.option("--max-age", help="How old evidence may be, like 10m or 24h."),
     click.option("--crl", "crls", type=_FILE, multiple=True, help="A revocation list."),
     click.option("--ocsp", type=_FILE, multiple=True, help="An OCSP response."),
-    click.option("--time", "moment", help="Judge at this time (ISO 8601) instead of now."),
+    click.option("--time", "moment", help="Judge at this time (RFC 3339) instead of now."),
     click.option(
         "--authenticate-only", is_flag=True, help="That the device is authentic is enough."
     ),
-    click.option("--html", type=_OUT, help="Write a report for people."),
 )
 
 
@@ -60,130 +66,96 @@ def judging_options(function: F) -> F:
     return function
 
 
+def default_store() -> Path:
+    """The folder of reference values of this user, whether it exists or not."""
+    named = os.environ.get(STORE_VARIABLE)
+    if named:
+        return Path(named)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "spdmkit" / "references"
+
+
+def moment_option(text: str | None) -> int:
+    """`--time` as seconds since 1970; now, when it is not given.
+
+    Raises:
+        ConfigurationError: it is no time.
+    """
+    from spdmkit.attestation.dates import parse_time
+
+    if text is None:
+        return int(time.time())
+    try:
+        return parse_time(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--time: {error}", hint=error.hint) from None
+
+
 @dataclass(slots=True)
 class Judging:
     """Whom and what a verdict goes by; the attributes are the options."""
 
     anchors: tuple[Path, ...]
     public_key: Path | None
+    identities: tuple[str, ...]
     references: tuple[Path, ...]
+    reference_store: str | None
     reference_anchor: tuple[Path, ...]
     insecure_ignore_reference_expiry: bool
     policy: Path | None
-    identities: tuple[str, ...]
+    max_age: str | None
     crls: tuple[Path, ...]
     ocsp: tuple[Path, ...]
     moment: str | None
     authenticate_only: bool
-    html: Path | None
+
+    @classmethod
+    def taken(cls, options: dict[str, Any]) -> Judging:
+        """Take our options out of those of a command."""
+        return cls(**{each.name: options.pop(each.name) for each in fields(cls)})
 
     def now(self) -> int:
         """The time of the appraisal, seconds since 1970."""
-        if self.moment is None:
-            return int(time.time())
-        try:
-            at = dt.datetime.fromisoformat(self.moment)
-        except ValueError:
-            raise ConfigurationError(f"--time {self.moment!r} is not ISO 8601") from None
-        return int((at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp())
+        return moment_option(self.moment)
 
-    def trust(self) -> DeviceTrust:
-        """Whose keys are believed.
-
-        Raises:
-            ConfigurationError: neither an anchor nor a key is given, or both; or a file is wrong.
-        """
-        from spdmkit.attestation.policy_file import load_policy
-        from spdmkit.attestation.verification import DeviceTrust
-        from spdmkit.identity import Purpose, RevocationData, TrustAnchors, TrustedPublicKey
-
-        policy_anchors: tuple[Path, ...] = ()
-        if self.policy is not None:
-            policy_anchors = load_policy(self.policy).identity.trust_anchors
-        anchors = (*self.anchors, *policy_anchors)
-        if bool(anchors) == (self.public_key is not None):
-            raise ConfigurationError(
-                "give one of --trust-anchor and --public-key",
-                hint="a device made by `spdm device init DIR` has DIR/trust-anchor.pem",
-            )
-        revocation = RevocationData(
-            crls=tuple(path.read_bytes() for path in self.crls),
-            ocsp_responses=tuple(path.read_bytes() for path in self.ocsp),
-        )
-        return DeviceTrust(
-            time=self.now(),
-            anchors=TrustAnchors.from_files(anchors, Purpose.DEVICE) if anchors else None,
-            public_key=TrustedPublicKey.from_file(self.public_key) if self.public_key else None,
-            revocation=revocation,
-        )
-
-    def appraise(
+    def sources(
         self,
-        evidence: VerifiedEvidence,
         *,
-        nonces: frozenset[bytes] = frozenset(),
-        target: str = "",
-        known_keys: Mapping[str, str] | None = None,
+        psk: bool = False,
         bare: bool = False,
-    ) -> AttestationResult:
-        """The verdict.
+        collectors: tuple[Path, ...] = (),
+        minimum_version: int | None = None,
+    ) -> Sources:
+        """What a `Verifier` is made of.
 
         Args:
-            evidence: verified.
-            nonces: ours, when they are known.
-            target: the address it came from.
-            known_keys: target -> key that answered there before.
-            bare: a pair of messages without its negotiation, as some devices' tools store it.
+            psk: devices are known by a pre-shared key.
+            bare: messages without their negotiation are at hand.
+            collectors: public keys of verifiers whose word on time counts.
+            minimum_version: lowest SPDM version that `--versions` names.
+
+        Raises:
+            ConfigurationError: an option is malformed.
         """
-        from spdmkit.attestation.appraiser import Expectations, appraise
-        from spdmkit.attestation.policy import DEFAULT_POLICY
-        from spdmkit.attestation.policy_file import load_policy
-        from spdmkit.attestation.reference.loader import load_references
-        from spdmkit.attestation.reference.signers import SignerCheck
-        from spdmkit.identity import Purpose, TrustAnchors
+        from spdmkit.attestation.dates import duration_seconds
+        from spdmkit.attestation.verifier import Sources
 
-        signers = None
-        if self.reference_anchor:
-            signers = TrustAnchors.from_files(self.reference_anchor, Purpose.REFERENCE_SIGNER)
-        check = SignerCheck(
-            signers, self.now(), ignore_expiry=self.insecure_ignore_reference_expiry
-        )
-        references = tuple(
-            each for path in self.references for each in load_references(path, check)
-        )
-        expectations = Expectations(
-            self.now(),
-            nonces=nonces,
+        store, fallback = self.reference_store, default_store()
+        return Sources(
+            policy=self.policy,
+            trust_anchors=self.anchors,
+            public_key=self.public_key,
+            pre_shared_key=psk,
+            references=self.references,
+            reference_anchors=self.reference_anchor,
+            store=None if store in (None, _NO_STORE) else Path(str(store)),
+            fallback_store=fallback if store is None and fallback.is_dir() else None,
+            crls=self.crls,
+            ocsp=self.ocsp,
+            collectors=collectors,
             identities=self.identities,
-            target=target,
-            known_keys=known_keys or {},
+            ignore_reference_expiry=self.insecure_ignore_reference_expiry,
+            max_age=None if self.max_age is None else duration_seconds(self.max_age),
+            minimum_version=minimum_version,
+            bare=bare,
         )
-        policy = load_policy(self.policy) if self.policy is not None else DEFAULT_POLICY
-        if bare and self.policy is None:
-            # Whoever hands over a bare pair of messages knows that no negotiation comes with it.
-            rule = replace(policy.protocol, minimum_version=V10, accept_uncovered_negotiation=True)
-            policy = replace(policy, protocol=rule)
-        return appraise(evidence, expectations, policy=policy, references=references)
-
-    def refused(
-        self, error: AuthenticationError | DecodeError, target: str = ""
-    ) -> AttestationResult:
-        """The verdict on what is not authentic."""
-        from spdmkit.attestation.appraiser import Expectations, refused
-
-        return refused(error, Expectations(self.now()), target=target)
-
-
-def finish(result: AttestationResult, judging: Judging, *, as_json: bool, verbose: bool) -> int:
-    """Show a result, write what was asked for, and give the exit code."""
-    from spdmkit.attestation.results.html import to_html
-    from spdmkit.attestation.results.json_result import to_json
-    from spdmkit.cli.report import show_result
-
-    if judging.html is not None:
-        judging.html.write_text(to_html(result), encoding="utf-8")
-    if as_json:
-        click.echo(to_json(result))
-    else:
-        show_result(result, verbose=verbose)
-    return result.exit_code(authenticate_only=judging.authenticate_only)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from spdmkit.attestation.dates import describe_time
 from spdmkit.attestation.outcome import MeasurementOutcome, Verdict
 from spdmkit.cli.text import escaped
 
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 
     from spdmkit.attestation.outcome import AttestationResult
 
-__all__ = ["console", "show_pairs", "show_result", "show_table"]
+__all__ = ["VERDICT_STYLES", "console", "show_pairs", "show_result", "show_table"]
 
-_VERDICTS = {
+VERDICT_STYLES: dict[str, str] = {
     Verdict.TRUSTED: "bold green",
     Verdict.UNTRUSTED: "bold red",
     Verdict.NOT_APPRAISED: "bold yellow",
 }
+"""How a verdict looks on a terminal."""
 _RESULTS = {
     MeasurementOutcome.MATCH: "green",
     MeasurementOutcome.MISMATCH: "red",
@@ -35,7 +37,7 @@ _RESULTS = {
 }
 _STEPS = {"passed": "green", "failed": "red"}
 _VALUE = 40
-_WIDE = 240
+_WIDE = 1000
 """Columns where there is no terminal: lines for other programs are not to be cut or wrapped."""
 
 
@@ -65,7 +67,7 @@ def show_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 def show_result(result: AttestationResult, *, verbose: bool = False) -> None:
     """A verdict and what it rests on."""
     out = console()
-    show_pairs(_about(result))
+    show_pairs(pair for pair in _about(result) if pair[1])
     steps = Table("step", "outcome", "detail", box=None, header_style="dim", padding=(0, 2, 0, 0))
     for step in (*result.steps, *(result.chain_steps if verbose else ())):
         outcome = str(step.outcome.value)
@@ -78,7 +80,7 @@ def show_result(result: AttestationResult, *, verbose: bool = False) -> None:
         out.print()
         out.print(_measurements(result, verbose=verbose))
     out.print()
-    out.print(Text(f"verdict: {result.verdict}", style=_VERDICTS[result.verdict]))
+    out.print(Text(f"verdict: {result.verdict}", style=VERDICT_STYLES[result.verdict]))
     for reason in result.reasons:
         out.print(Text(f"  {escaped(reason)}"))
 
@@ -101,6 +103,11 @@ def _about(result: AttestationResult) -> Iterable[tuple[str, str]]:
     yield "SPDM", result.spdm_version
     yield "algorithms", ", ".join(f"{k} {v}" for k, v in result.algorithms.items())
     yield from _flat("device", result.identity)
+    if result.collected_at is not None:
+        yield "collected", describe_time(result.collected_at)
+    yield "appraised as of", describe_time(result.appraised_at)
+    yield "policy", result.policy
+    yield "references", "; ".join(result.references) or "none"
 
 
 def _flat(prefix: str, values: Mapping[str, object]) -> Iterable[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 
 from spdmkit.attestation.blocks import kind_from_label
+from spdmkit.attestation.toml_file import Strict
 from spdmkit.crypto.algorithm import Algorithm, Table
 from spdmkit.crypto.registry import (
     AEAD,
@@ -24,7 +25,6 @@ from spdmkit.crypto.registry import (
     PQC_ASYM,
     signature_algorithm,
 )
-from spdmkit.device.validation import Strict
 from spdmkit.errors import ConfigurationError
 from spdmkit.messages import (
     MeasurementKind,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from spdmkit.attestation.files import read_bounded
+from spdmkit.attestation.toml_file import Strict, TomlFile
 from spdmkit.crypto.algorithm import Algorithm
 from spdmkit.crypto.registry import MEASUREMENT_HASH, signature_algorithm
 from spdmkit.device.configuration import (
@@ -15,7 +16,6 @@ from spdmkit.device.configuration import (
     flags_of,
     registry_id,
 )
-from spdmkit.device.validation import Strict, TomlFile
 from spdmkit.errors import ConfigurationError
 from spdmkit.messages import (
     V14,

@@ -16,8 +16,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from spdmkit.attestation.toml_file import Strict, TomlFile
 from spdmkit.device.files import read_secret, write_whole
-from spdmkit.device.validation import Strict, TomlFile
 from spdmkit.errors import ConfigurationError
 
 __all__ = ["SharedKey", "new_shared_key", "read_shared_key", "write_shared_key"]

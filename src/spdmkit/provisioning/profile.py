@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from spdmkit.device.validation import Strict, TomlFile
+from spdmkit.attestation.toml_file import Strict, TomlFile
 from spdmkit.errors import AuthenticationError
 from spdmkit.identity import (
     NO_END,

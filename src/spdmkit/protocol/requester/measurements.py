@@ -108,6 +108,7 @@ def get_signed_measurements(
     raw: bool = False,
     fresh: bool = False,
     covered: tuple[MeasurementBlock, ...] = (),
+    nonce: bytes | None = None,
 ) -> Exchange[SignedMeasurements]:
     """Measurements, and a signature over them and over all unsigned ones just before.
 
@@ -119,6 +120,7 @@ def get_signed_measurements(
         raw: ask for raw bit streams instead of digests (1.2).
         fresh: ask for new measurements (1.3).
         covered: blocks of the unsigned responses before, to stand in the result.
+        nonce: 32 bytes for the answer to repeat under its signature; fresh random ones by default.
 
     Raises:
         AuthenticationError: step "signature".
@@ -126,7 +128,8 @@ def get_signed_measurements(
         SpdmError: as `Link.ask`.
     """
     connection = link.connection
-    nonce = connection.random(32)
+    if nonce is None:
+        nonce = connection.random(32)
     request = _request(link, operation, raw=raw, fresh=fresh)
     request.signature_requested = True
     request.nonce = nonce
