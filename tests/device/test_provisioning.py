@@ -302,3 +302,9 @@ def test_a_key_of_another_algorithm(tmp_path: Path) -> None:
     link = session(other, device)
     csr = other.run(get_csr(link, key_pair_id=2, model=CertificateModel.GENERIC))
     assert verify_csr(csr).public_key.key_type == "ec-p384"
+
+
+def test_key_pairs_that_nobody_may_change_say_so(tmp_path: Path) -> None:
+    device = made(tmp_path, (' "SET_KEY_PAIR_INFO_CAP",', ""))
+    # ShareableCap shall not be set without CertAssocCap (DSP0274 table 112).
+    assert {pair.capabilities for pair in device.key_pairs()} == {0}

@@ -285,7 +285,8 @@ def _post_quantum() -> Iterator[Case]:
             "mutual",
             asym,
             V14,
-            SESSION,
+            # The largest of these signatures makes FINISH too large for the emulator's own buffer.
+            ("session:inside:FINISH",) if asym == "ML_DSA_87" else SESSION,
             mutual=MutualAuth.ENCAPSULATED,
             suite=Suite(asym=asym, req_asym=asym, exchange="ML_KEM_768"),
             emulator=chunked,

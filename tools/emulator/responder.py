@@ -15,8 +15,11 @@ from emulator.programs import Emulator, problems_of_requester
 from emulator.record import Record
 from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.connection import Role as ProtocolRole
+from spdmkit.protocol.endpoint import Endpoint
 from spdmkit.protocol.responder.endpoint import ResponderEndpoint
 from spdmkit.transports.conduit import ConnectionInfo
+from spdmkit.transports.emu import EmuCommand
+from spdmkit.transports.framing import PlatformCommand
 from spdmkit.transports.server import Listener, listen
 
 __all__ = ["run"]
@@ -79,4 +82,15 @@ async def _serve(device: SampleDevice, case: Case, record: Record) -> Listener:
         return ResponderEndpoint(connection, device, name=info.name)
 
     uri = f"emu+{case.transport}://127.0.0.1:0"
-    return await listen(uri, endpoint, tap=record.listening)
+    return await listen(uri, endpoint, tap=record.listening, on_command=_command)
+
+
+def _command(endpoint: Endpoint, command: PlatformCommand) -> None:
+    """What the emulator orders out of band: that we begin something in a session."""
+    if not isinstance(endpoint, ResponderEndpoint):
+        return
+    if command.command == EmuCommand.OOB_ENCAP_KEY_UPDATE:
+        session_id = int.from_bytes(command.payload, "little")
+        session = endpoint.connection.sessions.get(session_id)
+        if session is not None:
+            endpoint.update_keys(session)

@@ -71,7 +71,8 @@ def describe(entry: KeyEntry, slots: frozenset[int], *, changeable: bool) -> Key
     usable = _usable()
     return KeyPair(
         key_pair_id=entry.key_pair_id,
-        capabilities=int(_CHANGEABLE) if changeable else int(KeyPairCapabilities.SHAREABLE_CAP),
+        # Nothing can be changed without SET_KEY_PAIR_INFO, and ShareableCap alone is ruled out.
+        capabilities=int(_CHANGEABLE) if changeable else 0,
         usage_capabilities=int(ALL_USES),
         current_usage=int(entry.usage),
         asym_capabilities=sum(bit for name, bit in _ASYM.items() if name in usable),

@@ -86,8 +86,7 @@ class ChunkedRequest:
             raise ProtocolViolation(
                 "LargeMessageSize exceeds MaxSPDMmsgSize", error_code=ErrorCode.REQUEST_TOO_LARGE
             )
-        if size <= connection.settings.data_transfer_size:
-            raise ProtocolViolation("a message that fits one transfer was cut into chunks")
+        # It may be less than DataTransferSize: the sender may have no room to send it whole (10.27).
         self._handle = request.handle
         self._size = size
 
