@@ -86,7 +86,7 @@ class ChunkedRequest:
             raise ProtocolViolation(
                 "LargeMessageSize exceeds MaxSPDMmsgSize", error_code=ErrorCode.REQUEST_TOO_LARGE
             )
-        # It may be less than DataTransferSize: the sender may have no room to send it whole (10.27).
+        # It may be below DataTransferSize: the sender may have no room to send it whole (10.27).
         self._handle = request.handle
         self._size = size
 
