@@ -116,15 +116,17 @@ def test_a_new_chain_in_use_is_what_every_connection_sees(version: int) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
-    "sizes",
+    ("requester", "responder"),
     [
-        {"requester": {"data_transfer_size": 64}, "responder": {"data_transfer_size": 64}},
+        ({"data_transfer_size": 64}, {"data_transfer_size": 64}),
         # The responder could take it whole, but the requester cannot send it so (10.27).
-        {"requester": {"transmit_size": 256}},
+        ({"transmit_size": 256}, {}),
     ],
 )
-def test_a_chain_that_travels_in_chunks(version: int, sizes: dict[str, dict[str, int]]) -> None:
-    pair = Pair(versions=(version,), **sizes)
+def test_a_chain_that_travels_in_chunks(
+    version: int, requester: dict[str, int], responder: dict[str, int]
+) -> None:
+    pair = Pair(versions=(version,), requester=requester, responder=responder)
     link = psk_session(pair)
     pair.run(set_certificate(link, 2, pair.device.certificates))
     assert pair.device.stored[0].certificates == pair.device.certificates
