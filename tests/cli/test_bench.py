@@ -13,3 +13,13 @@ def test_attest() -> None:
     assert found["attest_ms"] > 0
     assert abs(found["ratio"] - found["attest_ms"] / found["floor_ms"]) < 0.02
     assert "ratio" in spdm("bench", "attest", "--count", "1").stdout
+
+
+def test_decode() -> None:
+    found = json.loads(spdm("bench", "decode", "--count", "500", "--json").stdout)
+    assert found["messages"] >= 2000  # four times what was asked for
+    assert 0 < found["records"] < found["messages"]
+    assert 50 < found["mean_bytes"] <= 300
+    # Half of the bar: other processes may be running.
+    assert found["messages_per_second"] > 10_000
+    assert found["memory_growth_kib"] < 16 * 1024

@@ -41,3 +41,32 @@ def attest(algorithm: str, count: int, as_json: bool, verbose: bool) -> int:  # 
     click.echo(f"floor         {figures.floor:8.3f} ms: {what}")
     click.echo(f"ratio         {figures.ratio:8.2f}")
     return 0
+
+
+@command.command(name="decode", epilog=example("spdm bench decode --count 50000"))
+@click.option(
+    "--count", type=click.IntRange(1), default=20_000, show_default=True, help="Messages."
+)
+@common
+def decode(count: int, as_json: bool, verbose: bool) -> int:  # noqa: ARG001 - every command has -v
+    """Messages a second that a capture is decoded at, without checking signatures."""
+    from spdmkit.bench.decode import measure_decode
+
+    figures = measure_decode(count)
+    if as_json:
+        document = {
+            "messages": figures.messages,
+            "records": figures.records,
+            "mean_bytes": round(figures.mean_size, 1),
+            "seconds": round(figures.seconds, 4),
+            "messages_per_second": round(figures.rate),
+            "memory_growth_kib": figures.memory_growth // 1024,
+        }
+        click.echo(json.dumps(document, indent=2))
+        return 0
+    click.echo(f"messages      {figures.messages:10,}, {figures.records:,} of them in records")
+    click.echo(f"mean size     {figures.mean_size:10.0f} bytes on the wire")
+    click.echo(f"CPU           {figures.seconds:10.3f} s")
+    click.echo(f"rate          {figures.rate:10,.0f} messages a second")
+    click.echo(f"memory        {figures.memory_growth // 1024:10,} KiB more for the longest file")
+    return 0
