@@ -93,6 +93,7 @@ class LimitsTable(Strict, frozen=True, kw_only=True):
         ct_exponent: cryptography takes at most 2 to this many microseconds (CTExponent).
         heartbeat_period: seconds after which a silent session ends; 0 never.
         max_sessions: sessions of one connection.
+        changes_per_minute: how often slots and keys may be changed; 0 sets no limit.
     """
 
     data_transfer_size: Annotated[int, msgspec.Meta(ge=42, le=0xFF00)] = 0xFF00
@@ -100,6 +101,7 @@ class LimitsTable(Strict, frozen=True, kw_only=True):
     ct_exponent: Annotated[int, msgspec.Meta(ge=0, le=31)] = 20
     heartbeat_period: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
     max_sessions: Annotated[int, msgspec.Meta(ge=1, le=255)] = 4
+    changes_per_minute: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 60
 
 
 class TrustTable(Strict, frozen=True, kw_only=True):

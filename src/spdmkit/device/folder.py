@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from spdmkit.device.key_store import KeyEntry, KeyStore
 from spdmkit.device.measurements import MeasuredState, files_as_they_are, measure
 from spdmkit.device.permission import describe, require
 from spdmkit.device.provisioning import check_chain
+from spdmkit.device.rate import RateLimit
 from spdmkit.device.shared_keys import SharedKey, read_shared_key
 from spdmkit.device.slot_store import SlotEntry, SlotStore
 from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError, ProtocolViolation
@@ -119,6 +121,7 @@ class FolderDevice:
         self.settings: Settings = self.configuration.settings()
         self._clock = clock or (lambda: dt.datetime.now(dt.UTC))
         self._lock = threading.Lock()
+        self._changes = RateLimit(self.configuration.limits.changes_per_minute, time.monotonic)
         self._keys = KeyStore.load(self.folder / KEYS, passphrase)
         self._slots = SlotStore.load(self.folder / SLOTS)
         self._check_slots()
@@ -332,7 +335,8 @@ class FolderDevice:
         """Store or erase a chain; it is on the disk when this returns (SET_CERTIFICATE).
 
         Raises:
-            ProtocolViolation: not permitted, no such slot or key, or a chain that is of no use.
+            ProtocolViolation: not permitted, too often, no such slot or key, or a chain that is of
+                no use.
         """
         trust = self.configuration.trust
         require(
@@ -341,6 +345,7 @@ class FolderDevice:
             "SET_CERTIFICATE",
             trusted_environment=trust.trusted_environment,
         )
+        self._changes.take()
         if request.slot_id >= self.configuration.device.slots:
             raise ProtocolViolation(f"there is no slot {request.slot_id}")
         if request.slot_id == 0 and not trust.trusted_environment:
@@ -437,7 +442,7 @@ class FolderDevice:
         """Change, erase or generate a key pair; it is on the disk when this returns.
 
         Raises:
-            ProtocolViolation: not permitted, no such key pair, or not possible.
+            ProtocolViolation: not permitted, too often, no such key pair, or not possible.
         """
         trust = self.configuration.trust
         require(
@@ -446,6 +451,7 @@ class FolderDevice:
             "SET_KEY_PAIR_INFO",
             trusted_environment=trust.trusted_environment,
         )
+        self._changes.take()
         change = key_pairs.KeyPairChange(operation, usage, asym, pqc, slot_mask)
         with self._lock:
             entry = self._keys.entries.get(key_pair_id)
