@@ -123,6 +123,7 @@ async def verifier_listens(
     responder: Any = None,
     scheme: str = "tcp",
     limits: Any = None,
+    versions: tuple[int, ...] | None = None,
     **options: Any,
 ) -> AsyncIterator[House]:
     """A verifier on a port of its own."""
@@ -131,7 +132,7 @@ async def verifier_listens(
     reports: list[Report] = []
     service = VerifierService(
         provider,
-        service_settings(credentials=credentials, psk=bool(provider.psks)),
+        service_settings(credentials=credentials, psk=bool(provider.psks), versions=versions),
         credentials=credentials,
         on_report=reports.append,
         **options,

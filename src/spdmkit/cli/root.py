@@ -61,6 +61,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "appraise": ("appraise", "Judge recorded evidence, offline."),
     "probe": ("probe", "Show what a device supports: versions, algorithms, slots."),
     "device": ("device", "Make and serve a software device."),
+    "verifier": ("verifier", "Verify devices, and provide what they ask for."),
     "ca": ("ca", "Make and keep a certificate authority for devices."),
     "provision": ("provision", "Put a certificate of our authority into a device."),
     "decode": ("decode", "Show a capture message by message, decrypted and verified."),

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from spdmkit.cli.connecting import key_log
 from spdmkit.cli.narrating import both, narrate_connection, narrator
-from spdmkit.protocol.connection import Connection, Role
-from spdmkit.protocol.responder.endpoint import ResponderEndpoint
+from spdmkit.device import responders
 from spdmkit.transports.server import Listener, listen
 
 if TYPE_CHECKING:
     from spdmkit.device.folder import FolderDevice
+    from spdmkit.protocol.events import EventSink
     from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory, TapFactory
 
 __all__ = ["responder_factory", "serve"]
@@ -31,24 +29,12 @@ def responder_factory(device: FolderDevice, *, narrate: bool = False) -> Endpoin
         device: what to serve.
         narrate: tell on stderr what happens on each connection.
     """
-    settings = device.configuration.settings()
     log = key_log()
 
-    def make(info: ConnectionInfo) -> ResponderEndpoint:
-        connection = Connection(
-            Role.RESPONDER,
-            settings,
-            clock=time.monotonic,
-            random=os.urandom,
-            record_profile=info.record_profile,
-            events=both(log, narrator(info.name) if narrate else None),
-            log_keys=log is not None,
-        )
-        endpoint = ResponderEndpoint(connection, device, name=info.name)
-        device.watch(endpoint)
-        return endpoint
+    def events(info: ConnectionInfo) -> EventSink | None:
+        return both(log, narrator(info.name) if narrate else None)
 
-    return make
+    return responders.responder_factory(device, events, log_keys=log is not None)
 
 
 async def serve(

@@ -155,7 +155,11 @@ class ServiceDesk:
             bool(flags & ResponderFlags.KEY_EX_CAP),
             bool(flags & ResponderFlags.PSK_CAP_MASK and device.configuration.pre_shared_key),
         )
-        return WishList(self._wishes, abilities)
+        return WishList(self._wishes, abilities, self._slot_content)
+
+    def _slot_content(self, slot_id: int) -> object:
+        slot = self._device.credentials.slots.get(slot_id)
+        return None if slot is None else slot.certificates
 
     def _list_of(self, connection: str) -> WishList:
         found = self._lists.get(connection)

@@ -10,26 +10,25 @@ devices at the same moment.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from spdmkit.device.responders import responder_factory
 from spdmkit.errors import ConfigurationError, PeerError, SpdmError, TransportError
-from spdmkit.protocol.connection import Connection, Role
-from spdmkit.protocol.responder.endpoint import ResponderEndpoint
+from spdmkit.protocol.connection import Role
 from spdmkit.services.wishes import Ending, Fate, Wish
 from spdmkit.transports.aio import Patience, connect
 from spdmkit.transports.framing import PeerClosed
-from spdmkit.transports.workpool import WorkPool
 
 if TYPE_CHECKING:
     from spdmkit.device.folder import FolderDevice
     from spdmkit.protocol.endpoint import Endpoint
+    from spdmkit.protocol.events import EventSink
     from spdmkit.services.desk import ServiceDesk
     from spdmkit.transports.conduit import ConnectionInfo, TapFactory
+    from spdmkit.transports.workpool import WorkPool
 
 __all__ = ["BackOff", "Call", "Caller"]
 
@@ -99,6 +98,7 @@ class Caller:
         on_failure: Callable[[SpdmError, float], None] | None = None,
         tap: TapFactory | None = None,
         pool: WorkPool | None = None,
+        events: EventSink | None = None,
     ) -> None:
         """A caller.
 
@@ -109,16 +109,16 @@ class Caller:
             patience: how long a connection may be silent.
             on_failure: told of a connection that failed, and of the pause that follows.
             tap: sees all bytes, for a capture.
-            pool: runs the device's work; by default one of its own for each connection.
+            pool: runs the device's work; by default it runs in the event loop's thread.
+            events: told of sessions and their secrets, for a key log.
         """
-        self._device = device
         self._desk = desk
         self._back_off = back_off
         self._patience = patience
         self._on_failure = on_failure
         self._tap = tap
         self._pool = pool
-        self._settings = device.configuration.settings()
+        self._make = responder_factory(device, lambda _info: events, log_keys=events is not None)
 
     async def call(self, uri: str, wishes: Sequence[Wish], *, tries: int | None = 5) -> Call:
         """Dial until every wish is fulfilled or refused.
@@ -163,14 +163,7 @@ class Caller:
         def make(info: ConnectionInfo) -> Endpoint:
             nonlocal name
             name = info.name
-            connection = Connection(
-                Role.RESPONDER,
-                self._settings,
-                clock=time.monotonic,
-                random=os.urandom,
-                record_profile=info.record_profile,
-            )
-            return ResponderEndpoint(connection, self._device, name=info.name)
+            return self._make(info)
 
         self._desk.want(wishes)
         error: SpdmError | None = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,7 +70,10 @@ def service_settings(
     """
     settings = Settings(
         capabilities=requester_capabilities(
-            sessions=sessions, psk=psk, mutual=credentials is not None
+            sessions=sessions,
+            psk=psk,
+            mutual=credentials is not None and credentials.provisioned_key is None,
+            provisioned_key=credentials is not None and credentials.provisioned_key is not None,
         ),
         algorithms=algorithms or AlgorithmSet.available(),
         keep_messages=True,
@@ -89,6 +92,7 @@ class Report:
         services: what was performed, in order.
         error: why it ended, where it did not end in good order.
         result: the last attestation result, or None.
+        identity: who the device proved to be, or empty.
         corrections: invalid requests that were sent back to it.
         speaks_services: it knows GET_SERVICE_REQUEST; None when it was not asked.
     """
@@ -99,6 +103,7 @@ class Report:
     services: list[ServiceOutcome] = field(default_factory=list)
     error: SpdmError | None = None
     result: AttestationResult | None = None
+    identity: Mapping[str, object] = field(default_factory=dict)
     corrections: list[str] = field(default_factory=list)
     speaks_services: bool | None = None
 
@@ -120,12 +125,11 @@ class Report:
         Args:
             whole: with the attestation's result, which is long.
         """
-        identity = {} if self.result is None else dict(self.result.identity)
         document: dict[str, Any] = {
             "peer": self.peer,
             "time": describe_time(int(self.began)),
             "verdict": self.verdict,
-            "identity": identity,
+            "identity": dict(self.identity),
             "services": [each.as_dict() for each in self.services],
             "error": None if self.error is None else str(self.error),
             "seconds": round(self.seconds, 4),
@@ -276,7 +280,8 @@ class VerifierService:
         finally:
             report.seconds = time.monotonic() - started
             report.services, report.corrections = visit.outcomes, visit.corrections
-            report.result, report.speaks_services = visit.result, visit.speaks_services
+            report.result, report.identity = visit.result, visit.identity
+            report.speaks_services = visit.speaks_services
             if self._on_report is not None:
                 self._on_report(report)
         return report

@@ -158,6 +158,7 @@ def _provision_certificate(
     parameter = request.service_param
     outcome.detail = yield from provisioner.provision(
         room,
+        visit.link,
         key,
         result,
         slot_id=parameter & 0xF,

@@ -34,6 +34,7 @@ class Provisioner(Protocol):
     def provision(
         self,
         link: Link,
+        outside: Link,
         key: ProvenKey,
         result: AttestationResult,
         *,
@@ -45,6 +46,7 @@ class Provisioner(Protocol):
 
         Args:
             link: the way to the device, in a session where there is one.
+            outside: the way to it outside of any session, to challenge the new slot.
             key: what the device proved on this connection.
             result: what its attestation on this connection found.
             slot_id: 0 to 7, as the device suggested.

@@ -6,10 +6,12 @@ ended otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from spdmkit.attestation.collect import authenticate
 from spdmkit.errors import AuthenticationError, PeerError, SpdmError
+from spdmkit.identity import VerifiedChain, safe_text
 from spdmkit.messages import MeasurementSummaryHashType, RequesterFlags, ResponderFlags
 from spdmkit.messages.dsp0287 import ServiceRequest, ServiceState, SessionMethod
 from spdmkit.protocol.requester.certificates import get_digests
@@ -52,11 +54,13 @@ class Rooms:
     Attributes:
         opened: the session, or None.
         hint: hint of the pre-shared key of the session, or empty.
+        who: who the device proved to be by a session on this connection, or empty.
     """
 
     def __init__(self, link: Link, provider: Provider) -> None:
         self.opened: OpenedSession | None = None
         self.hint = b""
+        self.who: Mapping[str, object] = {}
         self._link = link
         self._provider = provider
         self._keys: dict[int, ProvenKey] = {}
@@ -236,6 +240,7 @@ class Rooms:
         summary = MeasurementSummaryHashType.ALL if demanded else MeasurementSummaryHashType.NONE
         self.opened = yield from key_exchange(self._link, key, slot_id=slot_id, summary=summary)
         self._slot_id = slot_id
+        self.who = _identity(key)
         if mutual and not is_mutual(self.current):
             yield from self.leave()
             raise Inapplicable(
@@ -252,6 +257,9 @@ class Rooms:
                 problem = error
                 continue
             self.hint = psk.hint
+            if not self.who:
+                text = psk.hint.decode("utf-8", "backslashreplace")
+                self.who = {"psk_hint": safe_text(text)}
             return
         raise problem or AuthenticationError("session", "no pre-shared key for this device")
 
@@ -276,3 +284,9 @@ class Rooms:
             yield from end_session(link)
         self.opened = None
         self.hint = b""
+
+
+def _identity(key: ProvenKey) -> Mapping[str, object]:
+    if isinstance(key, VerifiedChain):
+        return key.identity.as_dict()
+    return {"spki_sha256": key.public_key.spki_sha256().hex()}

@@ -146,6 +146,11 @@ class Visit:
         """The last attestation result, or None."""
         return next((each.result for each in reversed(self.outcomes) if each.result), None)
 
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """Who the device proved to be on this connection, or empty."""
+        return self.rooms.who if self.result is None else self.result.identity
+
     # -- what the device wants ------------------------------------------------------------------
 
     def _serve_requests(self) -> Exchange[None]:

@@ -8,7 +8,7 @@ up, with the reason.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -92,6 +92,16 @@ _PARAMETERS: Final = {ServiceId.PROVISION_CERTIFICATE: 1, ServiceId.GET_MEASUREM
 """ServiceParam where nothing is said: slot 1; the requester decides."""
 
 
+_RECEIVED: Final = frozenset(
+    {
+        ServiceId.VERIFY_MEASUREMENTS,
+        ServiceId.PROVISION_REFERENCE_MEASUREMENTS,
+        ServiceId.PROVISION_VERIFICATION_POLICY,
+    }
+)
+"""Services by which the device receives something: it knows when they are done."""
+
+
 class Fate(enum.Enum):
     """What became of a wish."""
 
@@ -138,10 +148,32 @@ class WishList:
         endings: what became of the wishes that are settled, in order.
     """
 
-    __slots__ = ("_abilities", "_asked", "_corrections", "_waiting", "_was", "endings")
+    __slots__ = (
+        "_abilities",
+        "_asked",
+        "_before",
+        "_corrections",
+        "_slot_content",
+        "_waiting",
+        "_was",
+        "endings",
+    )
 
-    def __init__(self, wishes: Iterable[Wish], abilities: Abilities) -> None:
-        """A list of which nothing was asked yet."""
+    def __init__(
+        self,
+        wishes: Iterable[Wish],
+        abilities: Abilities,
+        slot_content: Callable[[int], object] = lambda _slot: None,
+    ) -> None:
+        """A list of which nothing was asked yet.
+
+        Args:
+            wishes: in order.
+            abilities: what corrections are made from.
+            slot_content: something that differs when a certificate slot was written.
+        """
+        self._slot_content = slot_content
+        self._before: dict[int, object] = {}
         self._waiting = list(wishes)
         self._abilities = abilities
         self._asked: Wish | None = None
@@ -158,7 +190,7 @@ class WishList:
         """
         if self._asked is not None:
             if state == ServiceState.NEXT:
-                self._end(Fate.FULFILLED)
+                self._completed()
             else:
                 self._correct(state)
         while self._asked is None and self._waiting:
@@ -178,8 +210,9 @@ class WishList:
         Returns:
             The endings, with those that were not known before.
         """
-        if self._asked is not None:
-            self._end(Fate.FULFILLED if in_good_order else Fate.UNANSWERED)
+        if self._asked is not None and in_good_order:
+            self._completed()
+        self._end(Fate.UNANSWERED)
         self.endings += [Ending(wish, Fate.UNANSWERED) for wish in self._waiting]
         self._waiting.clear()
         return self.endings
@@ -192,7 +225,23 @@ class WishList:
             self.endings.append(Ending(wish, Fate.REFUSED, reason))
             return
         self._asked = self._was = wish
+        self._before = {slot: self._slot_content(slot) for slot in _SLOTS}
         self._corrections = []
+
+    def _completed(self) -> None:
+        """The requester says that it has done what was asked; where we would know, we look."""
+        asked = self._asked
+        if asked is None:
+            return
+        if asked.is_dmtf and asked.service_id in _RECEIVED:
+            self._end(Fate.UNANSWERED, "the requester sent nothing")
+        elif asked.is_dmtf and asked.service_id == ServiceId.PROVISION_CERTIFICATE:
+            slot = asked.parameter & 0xF
+            written = self._slot_content(slot) != self._before.get(slot)
+            reason = "" if written else "the slot was not written"
+            self._end(Fate.FULFILLED if written else Fate.UNANSWERED, reason)
+        else:
+            self._end(Fate.FULFILLED)
 
     def _end(self, fate: Fate, reason: str = "") -> None:
         if self._was is not None:

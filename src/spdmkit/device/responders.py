@@ -1,0 +1,50 @@
+"""Responders for a device, one for each connection."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from spdmkit.protocol.connection import Connection, Role
+from spdmkit.protocol.responder.endpoint import ResponderEndpoint
+
+if TYPE_CHECKING:
+    from spdmkit.device.folder import FolderDevice
+    from spdmkit.protocol.events import EventSink
+    from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
+
+__all__ = ["responder_factory"]
+
+
+def responder_factory(
+    device: FolderDevice,
+    events: Callable[[ConnectionInfo], EventSink | None] = lambda _info: None,
+    *,
+    log_keys: bool = False,
+) -> EndpointFactory:
+    """Makes a responder for each connection; the device is shared, nothing else is.
+
+    Args:
+        device: the device.
+        events: makes what is told of a connection's sessions, or None.
+        log_keys: tell it their secrets too, for a key log.
+    """
+    settings = device.configuration.settings()
+
+    def make(info: ConnectionInfo) -> ResponderEndpoint:
+        connection = Connection(
+            Role.RESPONDER,
+            settings,
+            clock=time.monotonic,
+            random=os.urandom,
+            record_profile=info.record_profile,
+            events=events(info),
+            log_keys=log_keys,
+        )
+        endpoint = ResponderEndpoint(connection, device, name=info.name)
+        device.watch(endpoint)
+        return endpoint
+
+    return make
