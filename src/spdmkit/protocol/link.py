@@ -148,13 +148,13 @@ class Link:
     def tell(self, data: bytes, message_type: int = 0) -> Exchange[None]:
         """Send application data in the session and wait for nothing."""
         session = self._need_session()
-        record = session.sender.seal(wrap_application(session.sender.profile, data, message_type))
+        record = self._sealed(session, data, message_type)
         yield Post(Frame(FrameKind.SECURED, record))
 
     def converse(self, data: bytes, message_type: int = 0) -> Exchange[ApplicationData]:
         """Send application data in the session and wait for application data in return."""
         session = self._need_session()
-        record = session.sender.seal(wrap_application(session.sender.profile, data, message_type))
+        record = self._sealed(session, data, message_type)
         deadline = self._deadline(R.VENDOR_DEFINED_REQUEST)
         frame = yield from self._transfer(Frame(FrameKind.SECURED, record), deadline)
         answer = self._opened(session, frame)
@@ -163,6 +163,17 @@ class Link:
         if len(answer) > 1 and answer[1] == ResponseCode.ERROR:
             raise self._refused(self._error(answer))
         raise ProtocolViolation("application data was answered with an SPDM message")
+
+    def _sealed(self, session: Session, data: bytes, message_type: int) -> bytes:
+        self._need_room(session)
+        return session.sender.seal(wrap_application(session.sender.profile, data, message_type))
+
+    def _need_room(self, session: Session) -> None:
+        """End a session whose key has protected all the records it may (DSP0277, AEAD limit)."""
+        if session.alive and not session.sender.room:
+            reason = "the AEAD limit of our key is reached"
+            self.connection.end_session(session, reason)
+            raise ProtocolViolation(reason, hint="update keys before that")
 
     def _need_session(self) -> Session:
         if self.session is None or not self.session.established:
@@ -320,7 +331,10 @@ class Link:
     def _refused(self, error: Error) -> SpdmError:
         """The exception for an ERROR that ends the exchange, with its effect on our state."""
         connection = self.connection
-        if self.session is None and connection.l1l2 is not None:
+        if error.error_code == ErrorCode.REQUEST_RESYNCH and self.session is None:
+            # The responder has forgotten this connection: so do we, keys included (10.13).
+            connection.reset(f"the peer answered {error.describe()}")
+        elif self.session is None and connection.l1l2 is not None:
             connection.l1l2.reset()
         elif self.session is not None:
             self.session.l1l2.reset()
@@ -409,6 +423,7 @@ class Link:
             if frame.kind is not FrameKind.MESSAGE:
                 raise ProtocolViolation("a secured message answered a request outside a session")
             return frame.body
+        self._need_room(session)
         record = session.sender.message(message)
         frame = yield from self._transfer(Frame(FrameKind.SECURED, record), deadline)
         while True:

@@ -232,6 +232,11 @@ class RecordSender:
         """Records sealed under the current key."""
         return self._state.sequence if self._state else 0
 
+    @property
+    def room(self) -> int:
+        """Records that may still be sealed under the current key (its AEAD limit)."""
+        return self._state.limit - self._state.sequence if self._state else 0
+
     def message(self, message: bytes) -> bytes:
         """Seal an SPDM message."""
         return self.seal(wrap_message(self.profile, message))
@@ -307,6 +312,11 @@ class RecordReceiver:
     def drop(self) -> None:
         """Forget all keys; opening is an error from now on."""
         self._state = self._next = None
+
+    @property
+    def room(self) -> int:
+        """Records that may still be opened under the current key."""
+        return self._state.limit - self._state.sequence if self._state else 0
 
     @property
     def update_pending(self) -> bool:

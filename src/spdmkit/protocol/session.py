@@ -40,6 +40,8 @@ __all__ = [
 
 TERMINATION_POLICY, EVENT_ALL_POLICY = 1 << 0, 1 << 1
 """Bits of SessionPolicy (DSP0274 table 78)."""
+UPDATE_MARGIN = 16
+"""Records left under a key when it is time for KEY_UPDATE, which takes some itself."""
 HEARTBEATS_MISSED = 2
 """Periods without traffic after which either side ends a session (DSP0274 10.21)."""
 
@@ -340,6 +342,11 @@ class Session:
     def polls(self) -> bool:
         """Encapsulated requests were negotiated, so that the responder can be asked for its own."""
         return self._connection.flag(RequesterFlags.ENCAP_CAP, both=True)
+
+    @property
+    def update_due(self) -> bool:
+        """Keys should be updated before they have protected all the records they may."""
+        return self.established and min(self.sender.room, self.receiver.room) <= UPDATE_MARGIN
 
     def expiry(self) -> float:
         """When the session ends for want of traffic: two heartbeat periods after the last."""
