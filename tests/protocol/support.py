@@ -233,6 +233,7 @@ class Pair:
         )
         self.link = Link(self.requester.connection)
         self.wire: list[tuple[str, Frame]] = []
+        self.proven: Any = None
         self.bend: Callable[[str, Frame], Frame | None] = lambda _who, frame: frame
 
     def _connection(

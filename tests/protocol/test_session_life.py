@@ -256,11 +256,14 @@ class TestKeyUpdate:
         pair.responder.receive(stale[0], pair.clock.now)
         assert not session.alive
 
-    def test_a_busy_responder_does_not_cost_the_session(self) -> None:
+    def test_a_busy_responder_does_not_cost_the_session(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """UpdateAllKeys is acknowledged under the new key, and refused under the old one."""
         pair, one = opened()
         session = theirs(pair, one)
-        original, refusals = pair.responder._begin, []
+        original = pair.responder._begin
+        refusals: list[Any] = []
 
         def busy(code: Any, *rest: Any) -> None:
             if not refusals:
@@ -268,20 +271,20 @@ class TestKeyUpdate:
                 raise ProtocolViolation("busy", error_code=ErrorCode.BUSY)
             original(code, *rest)
 
-        pair.responder._begin = busy  # type: ignore[method-assign]  # a responder that has no time
+        monkeypatch.setattr(pair.responder, "_begin", busy)
         pair.run(key_update(one.link, all_keys=True))
         assert refusals
         assert session.alive
         assert pair.run(one.link.converse(b"x")).data == b"x"
 
     @pytest.mark.parametrize("all_keys", [False, True])
-    def test_a_refusal(self, all_keys: bool) -> None:
+    def test_a_refusal(self, all_keys: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         pair, one = opened()
 
         def refuse(*_: Any) -> None:
             raise ProtocolViolation("no", error_code=ErrorCode.UNSPECIFIED)
 
-        pair.responder._begin = refuse  # type: ignore[method-assign]  # a responder that will not
+        monkeypatch.setattr(pair.responder, "_begin", refuse)
         with pytest.raises(PeerError):
             pair.run(key_update(one.link, all_keys=all_keys))
         # Asked for the peer's keys too, it cannot be known which ones it has now.

@@ -94,6 +94,8 @@ def challenge(
         raise ProtocolViolation("CHALLENGE_AUTH says that its own slot is not provisioned")
     if message.requester_context != (request.context if message.requester_context else b""):
         raise ProtocolViolation("CHALLENGE_AUTH does not repeat our context")
+    if not any(message.nonce):
+        raise ProtocolViolation("the responder's Nonce is all zero: it has no random numbers")
     if message.basic_mut_auth_req and not link.may_be_asked_back:
         raise ProtocolViolation("BasicMutAuthReq without MUT_AUTH_CAP and ENCAP_CAP of both sides")
     hash_algorithm = link.peer_hash

@@ -149,6 +149,8 @@ def key_exchange(
     )
     answer = yield from link.ask(request, KeyExchangeRsp)
     message = answer.message
+    if not any(message.random_data):
+        raise ProtocolViolation("the responder's RandomData is all zero: it has no random numbers")
     mutual = _checked_mutual_auth(connection, message.mut_auth_requested, credentials)
     limit = _check_selection(connection, message.opaque_data)
     cut = message.signature_offset(len(answer.response))

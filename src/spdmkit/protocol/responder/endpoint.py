@@ -605,6 +605,8 @@ class ResponderEndpoint:
         connection = self.connection
         if isinstance(error, SessionOver):
             connection.end_session(error.session, str(error))
+        elif isinstance(error, ProtocolViolation) and error.error_code == ErrorCode.BUSY:
+            return  # nothing was looked at: the request may come again, and its transcript goes on
         elif carrier is not None:
             carrier.l1l2.reset()
         elif connection.l1l2 is not None:
