@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spdmkit.crypto.signing import LocalSigner
+from spdmkit.crypto import signing
+from spdmkit.crypto.keys import PublicKey
+from spdmkit.crypto.registry import BASE_ASYM, BASE_HASH
+from spdmkit.crypto.signing import LocalSigner, SigningContext
 from spdmkit.errors import AuthenticationError, PeerError, ProtocolViolation, SpdmError
-from spdmkit.identity import Purpose, TrustAnchors, VerifiedChain
+from spdmkit.identity import (
+    Certificate,
+    CertificateChain,
+    Purpose,
+    TrustAnchors,
+    VerifiedChain,
+)
 from spdmkit.messages import (
     V12,
     V13,
     V14,
+    Context,
     EndpointInfo,
     ErrorCode,
     GetEndpointInfo,
@@ -209,3 +222,32 @@ def test_a_requester_refuses(capability: int, infos: dict[int, bytes], signed: b
     pair.responder.ask(question, session)
     pair.run(poll(link))
     assert [error.code for error in failures] == [E.UNSUPPORTED_REQUEST]
+
+
+def test_a_recorded_signature() -> None:
+    """The reference's ENDPOINT_INFO verifies over VCA, request and response, as it does here."""
+    vector = Path(__file__).parents[1] / "data" / "vectors" / "v13_mel_endpoint_keypair.json"
+    messages = [
+        bytes.fromhex(each["frame"])[4:] for each in json.loads(vector.read_text())["messages"]
+    ]
+    request, response = next(
+        (one, other)
+        for one, other in itertools.pairwise(messages)
+        if one[1] == GetEndpointInfo.code
+    )
+    certificate = next(each for each in messages if each[1] == 0x02)
+    sha384 = BASE_HASH.by_name("sha-384")
+    read = CertificateChain.parse(certificate[8:], sha384)
+    context = Context(version=V13, hash_size=48, signature_size=96)
+    asked = GetEndpointInfo.decode(request, context)
+    answer, consumed = EndpointInfo.parse(response, context.answering(asked))
+    covered = b"".join(messages[:6]) + request + response[: answer.signature_offset(consumed)]
+    signing.verify(
+        BASE_ASYM.by_name("ecdsa-p384"),
+        PublicKey.from_spki(Certificate(read.certificates[-1]).spki),
+        answer.signature,
+        version=V13,
+        context=SigningContext.RESPONDER_ENDPOINT_INFO,
+        hash=sha384,
+        digest=sha384.digest(covered),
+    )
