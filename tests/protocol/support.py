@@ -33,6 +33,7 @@ from spdmkit.protocol.endpoint import RequesterEndpoint
 from spdmkit.protocol.events import ProtocolEvent
 from spdmkit.protocol.frames import Frame
 from spdmkit.protocol.link import Link
+from spdmkit.protocol.notifier import EventsSince, Occurrence, SupportedEvents, dmtf_events
 from spdmkit.protocol.proofs import ProvenKey
 from spdmkit.protocol.records import TCP_STRICT, RecordProfile
 from spdmkit.protocol.requester.negotiate import negotiate
@@ -108,6 +109,9 @@ class MemoryDevice:
         self.stored: list[SetCertificateRequest] = []
         self.provisioning_error: SpdmError | None = None
         self.endpoint_infos = {1: b"\x01\x00\x00\x00\x03\x00\x00\x00"}
+        self.events: list[SupportedEvents] = [dmtf_events([2, 4])]
+        self.happened: list[Occurrence] = []
+        self.events_lost = False
         self.pairs: list[KeyPair] = []
         self.pair_changes: list[tuple[int, ...]] = []
 
@@ -173,6 +177,15 @@ class MemoryDevice:
 
     def endpoint_info(self, sub_code: int) -> bytes | None:
         return self.endpoint_infos.get(sub_code)
+
+    def supported_events(self, version: int) -> Sequence[SupportedEvents]:
+        return self.events
+
+    def event_place(self) -> int:
+        return len(self.happened)
+
+    def events_since(self, place: int) -> EventsSince:
+        return EventsSince(len(self.happened), self.happened[place:], lost=self.events_lost)
 
     def vendor_defined(self, message: VendorMessage, peer: Peer) -> VendorMessage | None:
         return message if message.standard_id == 4 else None

@@ -12,6 +12,7 @@ whole and never changed in place; what changes it holds a lock and is on the dis
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import threading
 import time
@@ -25,6 +26,7 @@ from spdmkit.crypto.signing import LocalSigner
 from spdmkit.device import key_pairs
 from spdmkit.device.configuration import Configuration, registry_id
 from spdmkit.device.configuration_file import FILE_NAME, load_configuration
+from spdmkit.device.journal import Journal
 from spdmkit.device.key_store import KeyEntry, KeyStore
 from spdmkit.device.measurements import MeasuredState, files_as_they_are, measure
 from spdmkit.device.permission import describe, require
@@ -47,7 +49,14 @@ from spdmkit.identity import (
     verify_chain,
 )
 from spdmkit.identity import CertificateModel as ChainModel
-from spdmkit.messages import V14, CertificateModel, Context, ErrorCode, ResponderFlags
+from spdmkit.messages import (
+    V14,
+    CertificateModel,
+    Context,
+    DmtfEventType,
+    ErrorCode,
+    ResponderFlags,
+)
 from spdmkit.messages.endpoint_info import (
     DeviceClassIdentifier,
     DeviceClassList,
@@ -55,6 +64,7 @@ from spdmkit.messages.endpoint_info import (
     SubordinateIdentifier,
 )
 from spdmkit.protocol.credentials import Credentials, ProvisionedKey, Slot
+from spdmkit.protocol.notifier import EventsSince, SupportedEvents, dmtf_events
 from spdmkit.protocol.proofs import ProvenKey
 from spdmkit.protocol.responder.device import (
     CsrRequest,
@@ -96,6 +106,7 @@ class FolderDevice:
         folder: where it is.
         configuration: what `device.toml` says.
         settings: the same for the protocol.
+        journal: what happened to the device since it was loaded, for events.
     """
 
     def __init__(
@@ -130,6 +141,7 @@ class FolderDevice:
         self._chains = ChainCache()
         self._shared_keys = self._load_shared_keys()
         self._vendors: tuple[VendorHandler, ...] = ()
+        self.journal = Journal()
         self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self._files = files_as_they_are(self.configuration, self.folder)
         self._state: MeasuredState = measure(self.configuration, self.folder)
@@ -244,6 +256,7 @@ class FolderDevice:
             files = files_as_they_are(self.configuration, self.folder)
             if files == self._files:
                 return
+            before = self._state.measurements
             try:
                 self._state = measure(self.configuration, self.folder)
             except ConfigurationError as error:
@@ -252,6 +265,10 @@ class FolderDevice:
                 ) from error
             self._files = files
             watchers = tuple(self._watchers)
+            changed = _changed(before, self._state.measurements)
+        if not changed:
+            return
+        self.journal.measurements_changed(changed)
         for watcher in watchers:
             watcher.measurements_changed()
 
@@ -359,6 +376,7 @@ class FolderDevice:
             else:
                 self._store(request)
             self._credentials = self._build_credentials()
+        self.journal.slots_changed([request.slot_id])
 
     def _erase(self, slot_id: int) -> None:
         if slot_id not in self._slots.entries:
@@ -464,6 +482,8 @@ class FolderDevice:
             except OSError as error:
                 raise _storage_failed(error) from error
             self._credentials = self._build_credentials()
+            affected = entry.slots | after.slots | self._holds(key_pair_id)
+        self.journal.slots_changed(affected)
 
     def _holds(self, key_pair_id: int) -> frozenset[int]:
         """Slots with certificates for a key pair."""
@@ -483,6 +503,26 @@ class FolderDevice:
         """Slot -> the key pair it belongs to."""
         provisioned = {each.slot_id: each.key_pair_id for each in self._slots.entries.values()}
         return {**self._reserved(), **provisioned}
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def supported_events(self, version: int) -> Sequence[SupportedEvents]:
+        """DMTF's events that this device has (clause 18)."""
+        types = [DmtfEventType.MEASUREMENT_CHANGED, DmtfEventType.CERTIFICATE_CHANGED]
+        if version >= V14:
+            types.append(DmtfEventType.CERTIFICATE_MANAGEMENT_CHANGED)
+        return (dmtf_events(types),)
+
+    def event_place(self) -> int:
+        """The end of the journal."""
+        return self.journal.place
+
+    def events_since(self, place: int) -> EventsSince:
+        """What happened after a place in the journal; looks first whether anything has changed."""
+        # When a file to measure is gone, who reads measurements is told; there is no event for it.
+        with contextlib.suppress(ProtocolViolation):
+            self._measure_again()
+        return self.journal.since(place)
 
     # -- the rest -------------------------------------------------------------------------------
 
@@ -524,6 +564,13 @@ class FolderDevice:
     def application_data(self, data: bytes, peer: Peer) -> bytes | None:  # noqa: ARG002 - the protocol's signature
         """Send application data back as it came: something for the other end to test against."""
         return data
+
+
+def _changed(before: Sequence[Measurement], after: Sequence[Measurement]) -> frozenset[int]:
+    """Indices whose measurement is another now, or is there before or after only."""
+    old = {each.index: each for each in before}
+    new = {each.index: each for each in after}
+    return frozenset(i for i in old.keys() | new.keys() if old.get(i) != new.get(i))
 
 
 def _storage_failed(error: OSError) -> ProtocolViolation:

@@ -60,7 +60,7 @@ capabilities = [
     "CERT_CAP", "CHAL_CAP", "MEAS_CAP_SIG", "MEAS_FRESH_CAP", "MEL_CAP",
     "ENCRYPT_CAP", "MAC_CAP", "KEY_EX_CAP", "PSK_CAP_CONTEXT", "MUT_AUTH_CAP", "ENCAP_CAP",
     "HBEAT_CAP", "KEY_UPD_CAP", "CHUNK_CAP", "LARGE_RESP_CAP", "SET_CERT_CAP", "CSR_CAP",
-    "EP_INFO_CAP_SIG", "GET_KEY_PAIR_INFO_CAP", "SET_KEY_PAIR_INFO_CAP",
+    "EP_INFO_CAP_SIG", "EVENT_CAP", "GET_KEY_PAIR_INFO_CAP", "SET_KEY_PAIR_INFO_CAP",
 ]
 
 # A list of algorithms that is left out stands for all that are available here.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from spdmkit.errors import ProtocolViolation
 from spdmkit.messages import V10, V12, V14, Context, RequesterFlags, ResponderFlags
@@ -22,6 +23,9 @@ from spdmkit.protocol.session import PeerProof, Session
 from spdmkit.protocol.settings import MIN_DATA_TRANSFER_SIZE, Settings
 from spdmkit.protocol.states import Phase
 from spdmkit.protocol.transcript import Transcript
+
+if TYPE_CHECKING:
+    from spdmkit.protocol.notifier import EventSource
 
 __all__ = ["Announced", "Connection", "Role"]
 
@@ -68,6 +72,7 @@ class Connection:
         multi_key_digests: the DIGESTS that joins session transcripts ("D"), or empty.
         exchanged_since_vca: a request other than GET_DIGESTS came first, so there is no D.
         sessions: live sessions by id.
+        event_source: where a requester's own events come from, or None; a responder has its device.
         requester_proof: what basic mutual authentication showed of the requester.
         clear_handshake: the session whose handshake goes on in the clear, or None.
     """
@@ -104,6 +109,7 @@ class Connection:
         self.record_profile = record_profile
         self.log_keys = log_keys
         self.credentials = credentials
+        self.event_source: EventSource | None = None
         self.sessions: dict[int, Session] = {}
         self.clear_handshake: Session | None = None
         self._handle = 0

@@ -103,15 +103,20 @@ class PeerNotification:
     """The peer sent an event (SEND_EVENT).
 
     Attributes:
+        registry_id: with `vendor_id`, whose event it is (EventGroupId).
         event_type: EventTypeId.
         detail: its detail, undecoded.
-        registry_id: SVH ID of the group.
+        instance: EventInstanceId.
+        missing: how many events that came before it never arrived.
     """
 
     session_id: int
     registry_id: int
     event_type: int
     detail: bytes
+    vendor_id: bytes = b""
+    instance: int = 0
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,16 @@ from spdmkit.protocol.requester.endpoint_info import (
     get_endpoint_info,
     get_signed_endpoint_info,
 )
+from spdmkit.protocol.requester.events import (
+    await_events,
+    await_measurement_change,
+    changed_measurements,
+    changed_slots,
+    dmtf_event_group,
+    get_supported_event_types,
+    send_events,
+    subscribe_event_types,
+)
 from spdmkit.protocol.requester.key_pairs import (
     change_key_pair,
     erase_key_pair,
@@ -45,13 +55,19 @@ from spdmkit.protocol.requester.sessions import (
     key_update,
     psk_exchange,
 )
+from spdmkit.protocol.requester.upkeep import poll
 from spdmkit.protocol.requester.vendor import vendor_defined
 
 __all__ = [
     "Link",
+    "await_events",
+    "await_measurement_change",
     "challenge",
     "change_key_pair",
+    "changed_measurements",
+    "changed_slots",
     "device_classes",
+    "dmtf_event_group",
     "end_session",
     "erase_certificate",
     "erase_key_pair",
@@ -68,14 +84,18 @@ __all__ = [
     "get_measurements",
     "get_signed_endpoint_info",
     "get_signed_measurements",
+    "get_supported_event_types",
     "get_version",
     "heartbeat",
     "key_exchange",
     "key_update",
     "negotiate",
     "negotiate_algorithms",
+    "poll",
     "psk_exchange",
+    "send_events",
     "serve_encapsulated",
     "set_certificate",
+    "subscribe_event_types",
     "vendor_defined",
 ]

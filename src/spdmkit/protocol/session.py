@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 from spdmkit.crypto.keyschedule import DirectionSecret, KeySchedule
 from spdmkit.errors import ProtocolViolation
 from spdmkit.messages import RequesterFlags
-from spdmkit.protocol.events import DataArrived, KeyLogged, KeysUpdated, SessionEstablished
+from spdmkit.protocol.events import (
+    DataArrived,
+    KeyLogged,
+    KeysUpdated,
+    PeerNotification,
+    SessionEstablished,
+)
 from spdmkit.protocol.records import (
     ApplicationData,
     RecordProfile,
@@ -26,6 +32,7 @@ from spdmkit.protocol.transcript import Transcript
 
 if TYPE_CHECKING:
     from spdmkit.protocol.connection import Connection
+    from spdmkit.protocol.notifier import Notifier
     from spdmkit.protocol.proofs import ProvenKey
 
 __all__ = [
@@ -42,6 +49,8 @@ TERMINATION_POLICY, EVENT_ALL_POLICY = 1 << 0, 1 << 1
 """Bits of SessionPolicy (DSP0274 table 78)."""
 UPDATE_MARGIN = 16
 """Records left under a key when it is time for KEY_UPDATE, which takes some itself."""
+MOST_NOTIFICATIONS = 1024
+"""Events of the peer that are kept for who asks for them."""
 HEARTBEATS_MISSED = 2
 """Periods without traffic after which either side ends a session (DSP0274 10.21)."""
 
@@ -101,6 +110,10 @@ class Session:
         heartbeat_period: seconds, 0 for none.
         last_traffic: when an authentic record last came or went, monotonic seconds.
         policy: SessionPolicy as the requester sent it.
+        notifier: events of ours that the peer wants to hear of, or None before it said so.
+        subscribed: we want to hear of the peer's events.
+        next_event: EventInstanceId that the peer's next event should have.
+        notifications: events of the peer that nobody has taken yet, oldest first.
     """
 
     __slots__ = (
@@ -123,6 +136,9 @@ class Session:
         "limit",
         "local_slot",
         "mutual",
+        "next_event",
+        "notifications",
+        "notifier",
         "peer_key",
         "phase",
         "policy",
@@ -131,7 +147,7 @@ class Session:
         "receiver",
         "sender",
         "session_id",
-        "subscriptions",
+        "subscribed",
         "terminated",
         "transcript",
         "update_unverified",
@@ -179,7 +195,10 @@ class Session:
         self.encapsulated_digests = b""
         self.encapsulation_began = False
         self.flow: object = None
-        self.subscriptions: tuple[object, ...] = ()
+        self.notifier: Notifier | None = None
+        self.subscribed = False
+        self.next_event = 0
+        self.notifications: deque[PeerNotification] = deque(maxlen=MOST_NOTIFICATIONS)
         profile = profile or connection.record_profile
         encrypt = connection.encrypts_records
         self.sender = RecordSender(
@@ -337,6 +356,17 @@ class Session:
         data = self.inbox.popleft()
         self._inbox_size -= len(data.data)
         return data
+
+    def notify(self, notification: PeerNotification) -> None:
+        """Keep an event of the peer until somebody takes it, and tell who listens at once."""
+        self.notifications.append(notification)
+        self._connection.events(notification)
+
+    def take_notifications(self) -> list[PeerNotification]:
+        """The peer's events since the last call, oldest first; too many push out the oldest."""
+        taken = list(self.notifications)
+        self.notifications.clear()
+        return taken
 
     @property
     def polls(self) -> bool:

@@ -195,6 +195,23 @@ class Call:
             )
         return self.session
 
+    def established_session(self) -> Session:
+        """The session of this request, in its application phase.
+
+        Raises:
+            ProtocolViolation: there is none (SessionRequired), or it is not that far.
+        """
+        session = self.session
+        if session is None:
+            raise ProtocolViolation(
+                f"{self.request.name} needs a session", error_code=ErrorCode.SESSION_REQUIRED
+            )
+        if not session.established:
+            raise ProtocolViolation(
+                f"{self.request.name} in a handshake", error_code=ErrorCode.UNEXPECTED_REQUEST
+            )
+        return session
+
     @contextlib.contextmanager
     def ending_session_on_failure(self, session: Session) -> Iterator[None]:
         """Whatever goes wrong in a finisher ends its session, with the ERROR that names it."""

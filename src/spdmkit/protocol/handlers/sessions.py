@@ -35,6 +35,7 @@ from spdmkit.messages import (
 from spdmkit.protocol import opaque
 from spdmkit.protocol.credentials import PROVISIONED_KEY_NIBBLE, PROVISIONED_KEY_SLOT
 from spdmkit.protocol.handlers.call import Call, Outcome, Steps, slow
+from spdmkit.protocol.handlers.events import subscribe_to_all
 from spdmkit.protocol.handlers.measurements import summary_hash
 from spdmkit.protocol.proofs import identity_of, key_digest
 from spdmkit.protocol.session import MutualAuth, PeerProof, Session, SessionKind, SessionRandoms
@@ -130,6 +131,8 @@ def key_exchange(call: Call) -> Steps:
         clear_handshake=call.context.handshake_in_the_clear,
     )
     _configure(session, opening, request.termination_policy, request.event_all_policy)
+    if request.event_all_policy:
+        session.notifier = subscribe_to_all(call)
     session.mutual = mutual
     session.local_slot = requester_slot if mutual else None
     session.peer_key = known
@@ -182,6 +185,8 @@ def psk_exchange(call: Call) -> Outcome:
         randoms=SessionRandoms(request.requester_context, response.responder_context),
     )
     _configure(session, opening, request.termination_policy, request.event_all_policy)
+    if request.event_all_policy:
+        session.notifier = subscribe_to_all(call)
     # Whoever sends the first record that holds, PSK_FINISH or another, has the key.
     session.claim = PeerProof("psk", request.psk_hint.decode("utf-8", "backslashreplace"))
     th1 = transcript.digest()

@@ -10,6 +10,7 @@ from spdmkit.messages import ErrorCode, RequestCode, RequesterFlags, ResponderFl
 from spdmkit.protocol.handlers import (
     certificates,
     endpoint_info,
+    events,
     key_pairs,
     measurements,
     negotiation,
@@ -54,6 +55,13 @@ HANDLERS: dict[RequestCode, Entry] = {
     R.GET_ENDPOINT_INFO: Entry(
         m.GetEndpointInfo, endpoint_info.get_endpoint_info, F.EP_INFO_CAP_MASK
     ),
+    R.GET_SUPPORTED_EVENT_TYPES: Entry(
+        m.GetSupportedEventTypes, events.get_supported_event_types, F.EVENT_CAP
+    ),
+    R.SUBSCRIBE_EVENT_TYPES: Entry(
+        m.SubscribeEventTypes, events.subscribe_event_types, F.EVENT_CAP
+    ),
+    R.SEND_EVENT: Entry(m.SendEvent, events.send_event, requester=Q.EVENT_CAP),
     R.GET_KEY_PAIR_INFO: Entry(
         m.GetKeyPairInfo, key_pairs.get_key_pair_info, F.GET_KEY_PAIR_INFO_CAP
     ),

@@ -193,6 +193,12 @@ def _call(
             error_code=ErrorCode.UNSUPPORTED_REQUEST,
             error_data=raw[1],
         )
+    if entry.responder and not connection.peer.flags & entry.responder:
+        raise ProtocolViolation(
+            f"{entry.message.name} needs a capability the responder did not announce",
+            error_code=ErrorCode.UNSUPPORTED_REQUEST,
+            error_data=raw[1],
+        )
     request, consumed = entry.message.parse(
         raw, for_request(connection.context, None, requester_side=True)
     )

@@ -191,6 +191,7 @@ def key_exchange(
         clear_handshake=connection.context.handshake_in_the_clear,
     )
     session.heartbeat_period = message.heartbeat_period
+    session.subscribed = event_all_policy
     session.limit = limit
     session.mutual = mutual
     session.peer_key = key
@@ -369,6 +370,7 @@ def psk_exchange(
         randoms=SessionRandoms(request.requester_context, message.responder_context),
     )
     session.heartbeat_period = message.heartbeat_period
+    session.subscribed = event_all_policy
     session.limit = limit
     session.proof = PeerProof("psk", psk.hint.decode("utf-8", "backslashreplace"))
     th1 = transcript.digest()

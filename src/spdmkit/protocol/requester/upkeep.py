@@ -34,8 +34,15 @@ def upkeep_due(session: Session, settings: Settings) -> float:
     if session.heartbeat_period:
         due = session.last_traffic + _EARLY * session.heartbeat_period
     if settings.poll_interval and session.polls:
-        due = min(due, session.last_poll + settings.poll_interval)
+        due = min(due, _poll_due(session, settings))
     return due
+
+
+def _poll_due(session: Session, settings: Settings) -> float:
+    """After every exchange, for then the peer may have something new to ask, and now and then."""
+    if session.last_traffic > session.last_poll:
+        return session.last_traffic
+    return session.last_poll + settings.poll_interval
 
 
 def keep_alive(link: Link) -> Exchange[None]:
@@ -43,8 +50,8 @@ def keep_alive(link: Link) -> Exchange[None]:
     session, settings = link.session, link.connection.settings
     if session is None or not session.established:
         return
-    interval = settings.poll_interval
-    if interval and session.polls and link.connection.clock() >= session.last_poll + interval:
+    polls = settings.poll_interval and session.polls
+    if polls and link.connection.clock() >= _poll_due(session, settings):
         yield from poll(link)
     else:
         yield from heartbeat(link)

@@ -18,6 +18,7 @@ from spdmkit.crypto.registry import HashAlgorithm, SignatureAlgorithm
 from spdmkit.identity import CertificateChain, VerifiedChain
 from spdmkit.messages import CertificateModel
 from spdmkit.protocol.credentials import Credentials
+from spdmkit.protocol.notifier import EventSource
 from spdmkit.protocol.proofs import ProvenKey
 
 __all__ = [
@@ -136,7 +137,7 @@ class VendorMessage:
     payload: bytes
 
 
-class Device(Protocol):
+class Device(EventSource, Protocol):
     """A device as its responder sees it. Slow calls may return an awaitable."""
 
     @property

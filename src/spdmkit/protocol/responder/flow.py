@@ -29,7 +29,9 @@ from spdmkit.protocol.events import RequesterAuthenticated
 from spdmkit.protocol.frames import Frame, FrameKind
 from spdmkit.protocol.handlers import certificates
 from spdmkit.protocol.handlers.call import Call, Steps, slow
+from spdmkit.protocol.handlers.events import queue_events
 from spdmkit.protocol.link import Link
+from spdmkit.protocol.notifier import send_pending
 from spdmkit.protocol.proofs import identity_of
 from spdmkit.protocol.requester.certificates import get_certificate, get_digests
 from spdmkit.protocol.requester.challenge import challenge
@@ -156,6 +158,11 @@ class Flow:
         """One of our requests waits for its response, or must be asked for first."""
         return self.running is not None or self.demanded
 
+    @property
+    def waits(self) -> bool:
+        """There is something to ask when the requester next asks for it."""
+        return bool(self._waiting)
+
     def add(self, starter: Starter) -> None:
         """Have an exchange run when the requester next asks."""
         self._waiting.append(starter)
@@ -245,6 +252,18 @@ def own_key_update(link: EncapsulatedLink) -> Exchange[int | None]:
     return None
 
 
+def own_events(session: Session) -> Starter:
+    """SEND_EVENT of the responder, as long as anything waits (10.29.3)."""
+
+    def run(link: EncapsulatedLink) -> Exchange[int | None]:
+        yield from send_pending(link, session)
+        if session.notifier is not None and session.notifier.exhausted:
+            session.terminated = "the last event instance id is used up"
+        return None
+
+    return run
+
+
 def get_encapsulated_request(call: Call) -> Steps:
     """GET_ENCAPSULATED_REQUEST -> ENCAPSULATED_REQUEST."""
     flow, link = _flow_of(call)
@@ -253,6 +272,13 @@ def get_encapsulated_request(call: Call) -> Steps:
             "an encapsulated request waits for its response",
             error_code=ErrorCode.REQUEST_IN_FLIGHT,
         )
+    events = queue_events(call)
+    if events is not None:
+        yield from events
+        session = call.session
+        notifier = None if session is None else session.notifier
+        if session is not None and notifier is not None and notifier.pending and not flow.waits:
+            flow.add(own_events(session))
     flow.begin(link)
     request = yield from _advance(flow, None)
     if not isinstance(request, bytes):
