@@ -18,7 +18,9 @@ from spdmkit.attestation.evidence import (
     ExchangeKind,
     SignedExchange,
 )
-from spdmkit.attestation.evidence_import import export_redfish, import_bare, import_redfish
+from spdmkit.attestation.evidence_export import export_bare, export_chain, export_redfish
+from spdmkit.attestation.evidence_import import import_bare, import_redfish
+from spdmkit.attestation.inspection import inspect_evidence
 from spdmkit.attestation.verification import EvidenceError, verify_evidence
 from spdmkit.crypto.keys import PrivateKey
 from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
@@ -237,8 +239,7 @@ def test_bare_messages_of_every_version(version: int) -> None:
 @pytest.mark.parametrize("version", [V11, V12, V13])
 def test_redfish_of_every_version(version: int) -> None:
     original = good_evidence(version)
-    negotiated = verify_evidence(original, trust()).negotiated
-    response = export_redfish(original, negotiated)
+    response = export_redfish(original)
     document = json.loads(response)
     assert document["Version"] == f"1.{version & 0xF}.0"
     assert document["SigningAlgorithm"] == "TPM_ALG_ECDSA_ECC_NIST_P256"
@@ -326,7 +327,7 @@ def test_odd_responses_of_redfish(
     change: Callable[[dict[str, Any]], object], error: type[Exception]
 ) -> None:
     original = good_evidence(V13)
-    document = json.loads(export_redfish(original, verify_evidence(original, trust()).negotiated))
+    document = json.loads(export_redfish(original))
     document["Oem"] = {"Vendor": 1}  # further properties are the service's own business
     certificates = pem(original)
     import_redfish(json.dumps(document).encode(), certificates=certificates)
@@ -337,12 +338,45 @@ def test_odd_responses_of_redfish(
 
 def test_what_redfish_cannot_carry() -> None:
     original = good_evidence(V13)
-    negotiated = verify_evidence(original, trust()).negotiated
     challenge_only = replace(original, exchanges=original.exchanges[:1])
     with pytest.raises(ConfigurationError, match="no MEASUREMENTS"):
-        export_redfish(challenge_only, negotiated)
+        export_redfish(challenge_only)
     with pytest.raises(ConfigurationError, match="not at hand"):
-        export_redfish(original, replace(negotiated, vca=b""))
+        export_redfish(replace(original, vca=()))
+
+
+@pytest.mark.parametrize("version", [V11, V12, V13])
+def test_bare_messages_and_certificates_alone_say_the_same(version: int) -> None:
+    original = good_evidence(version)
+    again = import_bare(export_bare(original), certificates=export_chain(original))
+    assert verify_evidence(again, trust()).blocks == verify_evidence(original, trust()).blocks
+
+
+def test_a_look_inside_verifies_nothing_and_says_what_it_cannot_read() -> None:
+    original = good_evidence(V13)
+    found = inspect_evidence(original)
+    assert (found["verified"], found["problem"]) == (False, "")
+    assert found["spdm_version"] == "1.3"
+    assert [each["kind"] for each in found["exchanges"]] == ["challenge", "measurements"]
+    assert [each["name"] for each in found["vca"]][0::5] == ["GET_VERSION", "ALGORITHMS"]
+    assert len(found["measurements"]) == 9
+    assert len(found["certificates"]) == 3
+    key = PrivateKey.from_seed("ecdsa-p256", b"collector")
+    signed = inspect_evidence(original.signed_by_collector(key))
+    assert signed["signed_by"] == f"spki-sha256:{key.public_key.spki_sha256().hex()}"
+    broken = [
+        replace(original, chain=b"nonsense"),
+        replace(original, vca=original.vca[:5]),
+        replace(original, exchanges=(replace(original.exchanges[0], messages=(b"x", b"")),)),
+        replace(original, slot=255, chain=b"", public_key=b"no key"),
+        replace(original, slot=255, chain=b""),
+        replace(original, vca=(), chain=b"nonsense"),
+    ]
+    for each in broken:
+        assert inspect_evidence(each)["problem"]
+    odd = inspect_evidence(replace(original, target="a\x1b[31m", collector_signature=b"x"))
+    assert "\x1b" not in odd["target"]
+    assert "cannot be read" in odd["signed_by"]
 
 
 def test_base64url_is_read_strictly() -> None:

@@ -12,7 +12,8 @@ import pytest
 from spdmkit.attestation.appraiser import appraise, refused
 from spdmkit.attestation.checks import Expectations
 from spdmkit.attestation.evidence import Evidence
-from spdmkit.attestation.evidence_import import export_redfish, import_bare, import_redfish
+from spdmkit.attestation.evidence_export import export_redfish
+from spdmkit.attestation.evidence_import import import_bare, import_redfish
 from spdmkit.attestation.outcome import AttestationResult, MeasurementOutcome, Verdict
 from spdmkit.attestation.policy import Policy, ProtocolRule, ReferenceRule
 from spdmkit.attestation.reference.json_format import from_json, to_json
@@ -241,9 +242,7 @@ def test_the_file_form_keeps_everything() -> None:
 
 
 def test_redfish_and_back() -> None:
-    response = export_redfish(
-        verified().evidence, verified().negotiated, certificate_uri="/redfish/v1/Certificates/1"
-    )
+    response = export_redfish(verified().evidence, certificate_uri="/redfish/v1/Certificates/1")
     evidence = import_redfish(response, certificates=CHAIN)
     assert evidence.transport == "redfish"
     assert evidence.target == "/redfish/v1/Certificates/1"

@@ -284,7 +284,7 @@ def _evidence(matter: Matter) -> Finding:
 
 def _reference_signature(matter: Matter) -> Finding:
     if matter.rejected:
-        return _failed("; ".join(f"{each.source}: {each.error}" for each in matter.rejected))
+        return _failed("; ".join(map(_refusal, matter.rejected)))
     unsigned = [each.source for each in matter.references if each.signer is None]
     if unsigned and matter.policy.references.wants_signature:
         return _failed(f"not signed, and the policy demands it: {', '.join(unsigned)}")
@@ -296,6 +296,13 @@ def _reference_signature(matter: Matter) -> Finding:
     late = any(each.signer is not None and each.signer.checked_at is None for each in signed)
     rule = "; a rule says to accept signers whose certificates have ended" if late else ""
     return _passed(f"{len(signed)} of {len(matter.references)} signed by trusted signers{rule}")
+
+
+def _refusal(rejected: RejectedReference) -> str:
+    """Why, with the document's name once."""
+    error = rejected.error
+    why = error.reason if isinstance(error, AuthenticationError) else str(error)
+    return why if why.startswith(rejected.source) else f"{rejected.source}: {why}"
 
 
 def _references(matter: Matter) -> Finding:

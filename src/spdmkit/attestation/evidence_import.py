@@ -15,7 +15,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from spdmkit.attestation.conversation import Negotiated
 from spdmkit.attestation.evidence import (
     MAX_EVIDENCE_SIZE,
     PROVISIONED_KEY,
@@ -44,7 +43,7 @@ from spdmkit.messages import (
 )
 from spdmkit.protocol.algorithms import Selection, read_choice
 
-__all__ = ["export_redfish", "import_bare", "import_redfish"]
+__all__ = ["import_bare", "import_redfish"]
 
 _WHAT: Final = "signed measurements"
 _VCA: Final[tuple[type[Message], ...]] = (
@@ -192,7 +191,6 @@ def _context(algorithms: Any, version: int, signature_size: int) -> Context:
 # --- Redfish -----------------------------------------------------------------------------------
 
 _MAX_REDFISH: Final = 2 * MAX_EVIDENCE_SIZE
-_TYPE: Final = "#ComponentIntegrity.v1_0_0.SPDMGetSignedMeasurementsResponse"
 
 
 class _Link(msgspec.Struct, frozen=True):
@@ -261,41 +259,3 @@ def import_redfish(data: bytes, *, certificates: bytes = b"", target: str = "") 
         target=evidence.target,
         transport="redfish",
     )
-
-
-def export_redfish(
-    evidence: Evidence, negotiated: Negotiated, *, certificate_uri: str = ""
-) -> bytes:
-    """The response of SPDMGetSignedMeasurements that carries this evidence, as JSON.
-
-    Args:
-        evidence: with a signed MEASUREMENTS outside a session.
-        negotiated: its version and algorithms.
-        certificate_uri: Redfish resource of the slot's certificate chain.
-
-    Raises:
-        ConfigurationError: there is none, or Redfish could not verify it.
-    """
-    signed = [
-        exchange
-        for exchange in evidence.exchanges
-        if exchange.kind is ExchangeKind.MEASUREMENTS and not exchange.in_session
-    ]
-    signature = negotiated.selection.signature
-    if not signed or signature is None:
-        raise ConfigurationError("the evidence holds no MEASUREMENTS signed outside a session")
-    if negotiated.prefix == b"" and negotiated.version >= 0x12:
-        raise ConfigurationError("the messages of the negotiation are not at hand")
-    octets = negotiated.prefix + b"".join(signed[-1].messages)
-    document: dict[str, Any] = {
-        "@odata.type": _TYPE,
-        "Version": f"{negotiated.version_text}.0",
-        "HashingAlgorithm": negotiated.selection.base_hash.name,
-        "SigningAlgorithm": signature.name,
-        "SignedMeasurements": base64.b64encode(octets).decode(),
-    }
-    if evidence.public_key:
-        document["PublicKey"] = PublicKey.from_spki(evidence.public_key).to_pem().decode()
-    elif certificate_uri:
-        document["Certificate"] = {"@odata.id": certificate_uri}
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

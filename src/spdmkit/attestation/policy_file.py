@@ -68,15 +68,17 @@ from spdmkit.attestation.policy import (
     ReferenceRule,
     WhenMissing,
 )
+from spdmkit.attestation.revocation import load_revocation
 from spdmkit.attestation.toml_file import Strict, TomlFile
 from spdmkit.crypto.registry import BASE_HASH, MEASUREMENT_HASH, signature_algorithm
 from spdmkit.errors import ConfigurationError, DecodeError
-from spdmkit.identity import IdentityExpectation
+from spdmkit.identity import IdentityExpectation, Purpose, TrustAnchors
 from spdmkit.messages.measurements import DebugMode, OperationalMode
 
 __all__ = [
     "MAX_POLICY_SIZE",
     "POLICY_TAG",
+    "check_policy",
     "load_policy",
     "pack_policy",
     "read_policy",
@@ -199,6 +201,44 @@ def _dates_as_text(value: Any) -> Any:
     if isinstance(value, list):
         return [_dates_as_text(item) for item in value]
     return value.isoformat() if isinstance(value, dt.date | dt.time) else value
+
+
+def check_policy(path: str | Path) -> Policy:
+    """As `load_policy`, and the files that the policy names are read too.
+
+    Raises:
+        ConfigurationError: wrong, or a file that it names is missing or is not what it should be;
+            the message begins with "file:line:".
+    """
+    policy = load_policy(path)
+    toml = TomlFile(read_bounded(path, MAX_POLICY_SIZE), str(path))
+    identity, references = policy.identity, policy.references
+    checks: list[tuple[tuple[str, str], Iterable[Path], Callable[[Path], object]]] = [
+        (
+            ("identity", "trust_anchors"),
+            identity.trust_anchors,
+            lambda each: TrustAnchors.from_files([each], Purpose.DEVICE),
+        ),
+        (("identity", "crls"), identity.crls, lambda each: load_revocation([each])),
+        (("identity", "ocsp"), identity.ocsp, lambda each: load_revocation((), [each])),
+        (
+            ("references", "signers"),
+            references.signers,
+            lambda each: TrustAnchors.from_files([each], Purpose.REFERENCE_SIGNER),
+        ),
+        (("references", "store"), filter(None, [references.store]), _check_folder),
+    ]
+    for place, files, check in checks:
+        for file in files:
+            toml.at(place, partial(check, file))
+    return policy
+
+
+def _check_folder(path: Path) -> None:
+    if not path.is_dir():
+        raise ConfigurationError(
+            f"there is no folder {path}", hint="`spdm reference import --store` makes one"
+        )
 
 
 class _Reader:

@@ -26,7 +26,6 @@ from spdmkit.attestation.conversation import (
     Negotiated,
     Statement,
     Summary,
-    hash_for_key,
     read_negotiation,
     read_statement,
 )
@@ -36,6 +35,7 @@ from spdmkit.attestation.evidence import (
     ExchangeKind,
     SignedExchange,
 )
+from spdmkit.attestation.parties import read_parties
 from spdmkit.attestation.reference.model import DeviceClaims
 from spdmkit.crypto import signing
 from spdmkit.crypto.keys import PublicKey
@@ -67,7 +67,6 @@ from spdmkit.identity import (
     safe_text,
     verify_chain,
 )
-from spdmkit.identity.chain import MAX_SMALL_CHAIN
 from spdmkit.identity.revocation import NO_REVOCATION_DATA
 from spdmkit.messages import V12, V13, V14, MeasurementBlock, ResponseCode
 from spdmkit.protocol.proofs import ProvenKey
@@ -366,34 +365,16 @@ class _Verification:
 
         The step "chain" decides whether it is a device's.
         """
-        if self.evidence.slot == PROVISIONED_KEY:
-            return None, self._negotiation(self._provisioned().public_key)
-        if self.evidence.vca:
-            negotiated = read_negotiation(self.evidence)
-            live = self.live.key if self.live is not None else None
-            if isinstance(live, VerifiedChain) and live.chain.raw == self.evidence.chain:
-                return live.chain, negotiated
-            return self._certificates(negotiated.selection.base_hash), negotiated
-        # Without VCA nothing says which hash RootHash was made with: the one that fits.
-        problem: DecodeError | None = None
-        for algorithm in BASE_HASH:
-            try:
-                certificates = self._certificates(algorithm)
-                key = PublicKey.from_spki(certificates.leaf.spki)
-            except DecodeError as error:
-                problem = problem or error
-                continue
-            return certificates, self._negotiation(key)
-        raise problem or DecodeError("evidence", "chain", 0, "cannot be read")
+        proven = self.live.key if self.live is not None else None
+        return read_parties(
+            self.evidence,
+            public_key=self._provisioned().public_key if self._by_key else None,
+            known=proven.chain if isinstance(proven, VerifiedChain) else None,
+        )
 
-    def _certificates(self, algorithm: HashAlgorithm) -> CertificateChain:
-        if self.evidence.chain:
-            large = len(self.evidence.chain) > MAX_SMALL_CHAIN
-            return CertificateChain.parse(self.evidence.chain, algorithm, large)
-        try:
-            return CertificateChain.from_certificates(self.evidence.certificates, algorithm)
-        except ConfigurationError as error:
-            raise DecodeError("evidence", "certificates", 0, str(error)) from error
+    @property
+    def _by_key(self) -> bool:
+        return self.evidence.slot == PROVISIONED_KEY
 
     def _provisioned(self) -> TrustedPublicKey:
         if self.trust.public_key is None:
@@ -402,14 +383,6 @@ class _Verification:
                 hint="give the device's public key with --public-key",
             )
         return self.trust.public_key
-
-    def _negotiation(self, key: PublicKey) -> Negotiated:
-        names = [entry.short for entry in key.algorithms]
-        if not names:
-            raise AuthenticationError("signature", f"SPDM has no algorithm for {key.key_type} keys")
-        return read_negotiation(
-            self.evidence, hash_name=hash_for_key(key.key_type), signature_name=names[0]
-        )
 
     def _chain(
         self, certificates: CertificateChain | None, negotiated: Negotiated

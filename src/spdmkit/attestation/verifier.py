@@ -155,6 +155,8 @@ class Verifier:
         signers: roots of those who sign reference values, or None.
         documents: reference values as they came: name and bytes.
         store: where more of them are looked for, by identity.
+        store_unasked: nobody named the store: what it holds is passed over where its signers are
+            not known, instead of being a reason not to trust.
         revocation: CRLs and OCSP responses.
         collectors: keys of verifiers whose word on time counts.
         identities: identities, one of which each device must have.
@@ -168,6 +170,7 @@ class Verifier:
     signers: TrustAnchors | None = None
     documents: tuple[tuple[str, bytes], ...] = ()
     store: ReferenceStore | None = None
+    store_unasked: bool = False
     revocation: RevocationData = field(default_factory=RevocationData)
     collectors: tuple[PublicKey, ...] = ()
     identities: tuple[str, ...] = ()
@@ -200,7 +203,8 @@ class Verifier:
             )
         signers = (*sources.reference_anchors, *policy.references.signers)
         folder = sources.store if sources.store is not None else policy.references.store
-        if folder is None and not sources.references:
+        unasked = folder is None and not sources.references
+        if unasked:
             folder = sources.fallback_store
         return cls(
             policy=policy,
@@ -213,6 +217,7 @@ class Verifier:
                 (Path(path).name, read_bounded(path, MAX_FILE_SIZE)) for path in sources.references
             ),
             store=ReferenceStore(folder) if folder is not None else None,
+            store_unasked=unasked,
             revocation=load_revocation(
                 (*sources.crls, *policy.identity.crls), (*sources.ocsp, *policy.identity.ocsp)
             ),
@@ -253,7 +258,8 @@ class Verifier:
         given = self._given(time)
         if self.store is None:
             return given
-        found = self.store.select(claims, self.check(time))
+        lenient = self.store_unasked and self.signers is None
+        found = self.store.select(claims, self.check(time), unsigned_only=lenient)
         return Selection((*given.references, *found.references), (*given.rejected, *found.rejected))
 
     def _given(self, time: int) -> Selection:

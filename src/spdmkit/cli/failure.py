@@ -99,7 +99,8 @@ def _more(error: SpdmError) -> list[str]:
         lines.append(f"the peer answered: {what} 0x{error.code:02X}, data 0x{error.data:02X}")
         if error.extended:
             lines.append(f"its extended data: {error.extended.hex()}")
-    if error.__cause__ is not None and str(error.__cause__):
+    cause = str(getattr(error.__cause__, "reason", error.__cause__ or ""))
+    if cause and cause not in str(error):
         lines.append(f"because: {escaped(str(error.__cause__))}")
     if error.hint:
         lines.append(f"try: {error.hint}")

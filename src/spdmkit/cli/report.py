@@ -113,4 +113,4 @@ def _about(result: AttestationResult) -> Iterable[tuple[str, str]]:
 def _flat(prefix: str, values: Mapping[str, object]) -> Iterable[tuple[str, str]]:
     for name, value in values.items():
         if isinstance(value, (str, int)) and value not in ("", None):
-            yield f"{prefix} {name.replace('_', ' ')}", str(value)
+            yield f"{prefix} {name.removeprefix('device_').replace('_', ' ')}", str(value)

@@ -233,17 +233,26 @@ class ReferenceStore:
         """
         return read_references(entry.content, check, source=entry.source, profile=entry.profile)
 
-    def select(self, claims: DeviceClaims, check: SignerCheck) -> Selection:
+    def select(
+        self, claims: DeviceClaims, check: SignerCheck, *, unsigned_only: bool = False
+    ) -> Selection:
         """The values for a device, by its identity claims.
 
         Documents that ask for no claim are never selected: they have to be named. Values whose
         validity has ended are selected, so that the appraisal can say so.
+
+        Args:
+            claims: who the device is.
+            check: decides about signers.
+            unsigned_only: pass over documents that are signed, for when nobody's signature counts.
         """
         chosen: list[Reference] = []
         entries, broken = self.entries()
         rejected = list(broken)
         for entry in entries:
             if not any(summary.may_apply(claims) for summary in entry.manifests):
+                continue
+            if unsigned_only and entry.signer:
                 continue
             try:
                 references = self.references(entry, check)
