@@ -97,7 +97,9 @@ def parse_toml(data: bytes, source: str) -> tuple[dict[str, Any], LineMap]:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(_at_line(source, str(error))) from None
+        last = f"(at line {text.count(chr(10)) + 1}, column 1)"
+        complaint = str(error).replace("(at end of document)", last)
+        raise ConfigurationError(_at_line(source, complaint)) from None
     return values, LineMap(text)
 
 

@@ -70,6 +70,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "decode": ("decode", "Show a capture message by message, decrypted and verified."),
     "wireshark": ("wireshark", "Install the dissector for Wireshark and tshark."),
     "explain": ("explain", "Say what a code, a field or a message means."),
+    "proxy": ("proxy", "Carry SPDM between verifiers on TCP and devices on MCTP."),
     "bench": ("bench", "Measure what things cost beside the cryptography in them."),
 }
 

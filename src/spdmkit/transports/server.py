@@ -41,7 +41,7 @@ from spdmkit.transports.uri import EndpointUri, Host, parse_uri
 from spdmkit.transports.wires import WireTransport
 from spdmkit.transports.workpool import WorkPool
 
-__all__ = ["Handler", "Happening", "Limits", "Listener", "ListenerEvent", "listen"]
+__all__ = ["Handler", "Happening", "Limits", "Listener", "ListenerEvent", "bind", "listen"]
 
 BACKLOG = 4096
 """Connections that the kernel may hold for us; it cuts this to its own limit."""
@@ -240,7 +240,7 @@ class Listener:
             loop.add_reader(self._acceptor.fileno(), self._accept_lines)
             return
         self._framing(None)
-        sockets = await loop.run_in_executor(None, _bind, self.uri.host)
+        sockets = await loop.run_in_executor(None, bind, self.uri.host)
         self.uri = self.uri.with_port(sockets[0].getsockname()[1])
         for sock in sockets:
             sock.setblocking(False)
@@ -483,7 +483,7 @@ def _host_of(peer: str) -> str:
     return peer.rpartition(":")[0] or peer
 
 
-def _bind(host: Host) -> list[socket.socket]:
+def bind(host: Host) -> list[socket.socket]:
     """Listening sockets for every address of a host, all on one port.
 
     Raises:

@@ -164,7 +164,7 @@ def test_what_is_no_answer_is_passed_over() -> None:
     with pytest.raises(BlockingIOError):
         wire.recv(10)
     wire.send(b"\x05one")
-    for eid, message_type, tag in ((10, 5, 0), (DEVICE, 6, 0), (DEVICE, 5, 1), (DEVICE, 5, 8)):
+    for eid, message_type, tag in ((10, 5, 0), (DEVICE, 1, 0), (DEVICE, 5, 1), (DEVICE, 5, 8)):
         kernel.deliver(wire.fileno(), b"x", SocketAddress(1, eid, message_type, tag))
     kernel.deliver(wire.fileno(), b"y", SocketAddress(1, DEVICE, 5, 0))
     assert wire.recv(10) == b"\x05y"

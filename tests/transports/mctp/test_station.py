@@ -145,11 +145,21 @@ def test_an_answer_to_nothing_asked() -> None:
     for source, tag, body in (
         (10, asked.tag, GET_VERSION),
         (9, (asked.tag + 1) % 8, GET_VERSION),
-        (9, asked.tag, RECORD),
+        (9, asked.tag, b"\x01pldm"),
     ):
         [packet] = list(fragment(body, destination=8, source=source, owner=False, tag=tag))
         assert ours.receive(packet, 0.0) == []
     assert ours.dropped["answers nothing"] == 3
+
+
+def test_a_secured_message_answered_in_the_clear() -> None:
+    """ERROR DecryptError: the session is gone, and its keys with it."""
+    ours, theirs = bus_owner(), device()
+    ours.request(9, RECORD, 0.0, interval=1.0)
+    message = arrived(carry(ours, theirs)).message
+    theirs.respond(message, b"\x05\x12\x7f\x06\x00")
+    [event] = carry(theirs, ours)
+    assert isinstance(event, Answered)
 
 
 def test_what_is_not_for_us() -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "Command",
     "Completion",
     "EidStatus",
+    "answers",
     "get_endpoint_id",
     "get_message_types",
     "get_version_support",
@@ -85,6 +86,14 @@ VERSIONS: dict[int, tuple[tuple[int, int, int, int], ...]] = {
 }
 """Message type -> versions of its binding, as on the wire: DSP0236 1.3.1, DSP0275 1.0.2,
 DSP0276 1.3.0."""
+
+
+def answers(request: int, response: int) -> bool:
+    """Whether a message of this type may answer one of that.
+
+    An ERROR in the clear can answer a secured message: its session, and so its keys, are gone.
+    """
+    return request == response or {request, response} == {SPDM, SECURED}
 
 
 # -- what a bus owner asks ------------------------------------------------------------------------

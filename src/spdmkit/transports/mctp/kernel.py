@@ -221,7 +221,8 @@ class KernelRequester:
                 and not address.tag & TAG_OWNER
                 and address.tag & 7 == self._tag & 7
                 and address.eid == self._peer.eid
-                and address.type == self._body[0]
+                and bool(self._body)
+                and control.answers(self._body[0], address.type)
             )
             if ours:
                 # The next request is a new one even if it has the same bytes.

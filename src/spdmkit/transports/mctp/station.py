@@ -294,7 +294,7 @@ class Station:
 
     def _response_arrived(self, message: Message, now: float) -> list[StationEvent]:
         asked = self._find(message.source, message.tag)
-        if asked is None or asked.body[0] != message.type:
+        if asked is None or not control.answers(asked.body[0], message.type):
             self.counts["answers nothing"] += 1
             return []
         key = (asked.destination, asked.tag)
