@@ -49,6 +49,16 @@ _OPTIONS = (
         help="SAN, serial:HEX or spki-sha256:HEX, one of which each device must have.",
     ),
     click.option("--ca", type=_FOLDER, help="The authority that issues certificates."),
+    click.option(
+        "--passphrase-file",
+        type=_FILE,
+        help="First line: the passphrase of the authority's keys; else as for `spdm ca`.",
+    ),
+    click.option(
+        "--trusted-environment",
+        is_flag=True,
+        help="Write certificates without a session too: on a production line only.",
+    ),
     click.option("--mutual", type=_FOLDER, help="Our own identity, for mutual authentication."),
     click.option("--psk", "psks", type=_FILE, multiple=True, help="A pre-shared key."),
     click.option(

@@ -64,6 +64,8 @@ class Options:
     versions: str | None
     algorithms: str | None
     results: Path | None
+    passphrase_file: Path | None
+    trusted_environment: bool
 
     def provider(self, *, watch: float | None) -> Provider:
         """What devices are offered.
@@ -94,13 +96,25 @@ class Options:
             psks=tuple(pre_shared_key(path) for path in self.psks),
             gifts=self._gifts(),
             policy_document=b"" if policy is None else Provider.policy_file(policy),
-            provisioner=None if self.ca is None else _authority(self.ca),
+            provisioner=self._provisioner(),
             default_service=None if word == "none" else service_named(word),
             keep_session=not self.session_each,
             watch=watch,
         )
         provider.check()
         return provider
+
+    def _provisioner(self) -> Provisioner | None:
+        """The authority in a folder, as `spdm ca init` makes it."""
+        if self.ca is None:
+            return None
+        from spdmkit.cli.ca import open_authority
+        from spdmkit.provisioning.serving import ServiceProvisioner
+
+        return ServiceProvisioner(
+            open_authority(self.ca, self.passphrase_file),
+            trusted_environment=self.trusted_environment,
+        )
 
     def _gifts(self) -> tuple[Gift, ...]:
         """What is to be given has to be giveable; what only judges may be in any format."""
@@ -113,11 +127,6 @@ class Options:
             except (ConfigurationError, DecodeError, AuthenticationError) as error:
                 failure.say(f"not given to devices: {error}")
         return tuple(found)
-
-
-def _authority(folder: Path) -> Provisioner:
-    """The authority in a folder, as `spdm ca init` makes it."""
-    raise ConfigurationError(f"{folder}: no authority can be used here yet")
 
 
 def service(

@@ -305,8 +305,9 @@ def read_given_policy(
 ) -> GivenPolicy:
     """Read a policy that somebody gives to a device, and say what it guarantees.
 
-    Args and errors are those of `read_given_reference`; the step is "policy-signature". A policy
-    that names files is refused: whoever sends it has no business in ours.
+    Args and errors are those of `read_given_reference`; the step is "policy-signature". A device
+    holds one policy, so that its version counts whatever its name. A policy that names files is
+    refused: whoever sends it has no business in ours.
     """
     signer, content = "", data
     if data[:1] == bytes([0xC0 | SIGN1_TAG]):
@@ -316,8 +317,9 @@ def read_given_policy(
     policy = read_policy(unpack_policy(content), "policy")
     _refuse_files(policy)
     versions = {policy.name: policy.version}
+    highest = {policy.name: max(held.values())} if held else {}
     doubt = _doubt(
-        signer, versions, held, endless=policy.not_after is None, stale=policy.staleness(time)
+        signer, versions, highest, endless=policy.not_after is None, stale=policy.staleness(time)
     )
     return GivenPolicy(data, versions, signer, doubt, policy)
 

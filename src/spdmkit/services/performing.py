@@ -152,10 +152,14 @@ def _provision_certificate(
     provisioner = visit.provider.provisioner
     if provisioner is None:
         raise Inapplicable(ServiceState.SERVICE_ID_NOT_AVAILABLE, "there is no authority here")
+    parameter = request.service_param
+    if not provisioner.accepts(parameter & 0xF):
+        raise Inapplicable(
+            ServiceState.SERVICE_PARAM_INVALID, f"slot {parameter & 0xF} is not to be written"
+        )
     room = yield from visit.rooms.enter(request, mutual=False, prefer=True)
     key: ProvenKey = yield from visit.rooms.prove(visit.rooms.default_slot)
     result = yield from _attest(visit, outcome)
-    parameter = request.service_param
     outcome.detail = yield from provisioner.provision(
         room,
         visit.link,

@@ -31,6 +31,10 @@ __all__ = ["BodyHandler", "Conversation", "Gift", "Provider", "Provisioner", "gi
 class Provisioner(Protocol):
     """Whoever can put a certificate into a slot: a certificate authority, with its rules."""
 
+    def accepts(self, slot_id: int) -> bool:
+        """Whether a slot, 0 to 7, may be written at all."""
+        ...
+
     def provision(
         self,
         link: Link,

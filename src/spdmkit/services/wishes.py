@@ -280,7 +280,8 @@ def _corrected(wish: Wish, state: int, abilities: Abilities) -> list[Wish]:
         if wish.service_id == ServiceId.GET_MEASUREMENTS:
             return [replace(wish, parameter=OUT_OF_BAND)]
         if wish.service_id == ServiceId.PROVISION_CERTIFICATE:
-            return [replace(wish, parameter=slot) for slot in _SLOTS[1:]]
+            # Another slot would be another wish; the model and Erase are ours to leave out.
+            return [replace(wish, parameter=wish.parameter & 0xF)]
         return [replace(wish, parameter=0)]
     # A service that is not there, or needs a session that cannot be, is not to be had.
     return []
