@@ -38,6 +38,7 @@ class Case:
         emulator: more options for the emulator.
         mutual: how the requester proves itself in KEY_EXCHANGE.
         slot: the responder's slot, 0xFF for a provisioned key.
+        proves: the requester has an identity, even where no other field says so.
         slots: slots that we fill ourselves.
         key_only: the requester has no chain, only a key that the responder knows.
         spare_keys: key pairs of our device that belong to no slot, before those that do.
@@ -59,6 +60,7 @@ class Case:
     mutual: MutualAuth = MutualAuth.NONE
     slot: int = 0
     slots: tuple[int, ...] = (0,)
+    proves: bool = False
     key_only: bool = False
     spare_keys: int = 0
     provisions: bool = False
@@ -73,7 +75,7 @@ class Case:
     @property
     def proves_itself(self) -> bool:
         """The requester has an identity."""
-        return bool(self.mutual) or self.key_only or "basic-mutual" in self.steps
+        return self.proves or bool(self.mutual) or self.key_only or "basic-mutual" in self.steps
 
     def options(self, keep_running: bool = False) -> list[str]:
         """The emulator's options."""

@@ -21,6 +21,7 @@ __all__ = [
     "REQUESTER_SIGNATURES",
     "SESSION_VERSIONS",
     "SIGNATURES",
+    "SLH_DSA",
     "requester_cases",
 ]
 
@@ -54,6 +55,12 @@ GROUPS = (
 AEADS = ("AES_128_GCM", "AES_256_GCM", "CHACHA20_POLY1305")
 REQUESTER_SIGNATURES = ("RSASSA_3072", "RSAPSS_3072", "ECDSA_P256", "ECDSA_P521", "EDDSA_25519")
 ML_DSA = ("ML_DSA_44", "ML_DSA_65", "ML_DSA_87")
+SLH_DSA = tuple(
+    f"SLH_DSA_{hash_name}_{size}{kind}"
+    for size in (128, 192, 256)
+    for kind in "SF"
+    for hash_name in ("SHA2", "SHAKE")
+)
 ML_KEM = ("ML_KEM_512", "ML_KEM_768", "ML_KEM_1024")
 MUTUAL = {
     MutualAuth.WITHOUT_ENCAPSULATION: "WO_ENCAP",
@@ -101,6 +108,8 @@ def requester_cases() -> Iterator[Case]:
     yield from _attestations()
     yield from _sessions()
     yield from _mutual()
+    yield from _provisioned_keys()
+    yield from _provisioning()
     yield from _post_quantum()
 
 
@@ -149,6 +158,10 @@ def _sessions() -> Iterator[Case]:
             if group != "SECP_384_R1":
                 suite = Suite(exchange=group)
                 yield _requester("session", group, version, SHORT_SESSION, suite=suite)
+        for name in HASHES:
+            if name != "SHA_384":
+                suite = Suite(hash=name, meas_hash=name)
+                yield _requester("session", name, version, SHORT_SESSION, suite=suite)
         for aead in AEADS:
             if aead != "AES_256_GCM":
                 suite = Suite(aead=aead)
@@ -222,6 +235,63 @@ def _mutual() -> Iterator[Case]:
             version,
             ("negotiate", "identify", "basic-mutual", "measurements"),
             emulator=("--mut_auth", "NO", "--basic_mut_auth", "BASIC"),
+        )
+
+
+def _provisioned_keys() -> Iterator[Case]:
+    for version in SESSION_VERSIONS:
+        yield _requester(
+            "provisioned key",
+            "the responder's",
+            version,
+            ("negotiate", "identify", "challenge", "measurements", "open", "heartbeat", "end"),
+            slot=0xFF,
+            emulator=(*NO_MUTUAL, "--slot_id", "0xFF"),
+        )
+
+
+def _provisioning() -> Iterator[Case]:
+    outside = ("negotiate", "identify")
+    for version in (V12, V13, V14):
+        for step in ("csr", "set-certificate"):
+            yield _requester("provisioning", step, version, (*outside, step))
+            yield _requester(
+                "provisioning",
+                f"{step} in session",
+                version,
+                (*outside, "open", f"session {step}", "end"),
+            )
+    for version in (V13, V14):
+        for step in ("csr", "set-certificate", "key-pairs", "set-key-pair"):
+            yield _requester(
+                "provisioning",
+                f"{step}, several keys",
+                version,
+                (*outside, step, "open", f"session {step}", "end"),
+                settings={"multi_key": True},
+            )
+        yield _requester(
+            "provisioning", "key-pairs", version, (*outside, "key-pairs", "open", "end")
+        )
+        yield _requester(
+            "endpoint info",
+            "ours",
+            version,
+            (*outside, "endpoint-info", "open", "session endpoint-info", "end"),
+        )
+        yield _requester(
+            "endpoint info",
+            "asked of us",
+            version,
+            (
+                *outside,
+                "encapsulated-endpoint-info",
+                "open",
+                "session encapsulated-endpoint-info",
+                "end",
+            ),
+            mutual=MutualAuth.ENCAPSULATED,
+            emulator=("--mut_auth", "W_ENCAP", "--basic_mut_auth", "NO"),
         )
 
 

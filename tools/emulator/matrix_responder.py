@@ -22,6 +22,7 @@ from emulator.matrix import (
     REQUESTER_SIGNATURES,
     SESSION_VERSIONS,
     SIGNATURES,
+    SLH_DSA,
 )
 from emulator.suite import Suite
 from spdmkit.messages import V11, V12, V13, V14, ResponderFlags
@@ -38,12 +39,6 @@ SESSION = ("KEY_EXCHANGE", "session:FINISH", *(f"session:{name}" for name in IN_
 PSK = ("PSK_EXCHANGE", "session:PSK_FINISH", *(f"session:{name}" for name in IN_SESSION))
 LOG = ("GET_MEASUREMENT_EXTENSION_LOG", "session:GET_MEASUREMENT_EXTENSION_LOG")
 
-REQUESTER_FLAGS = (
-    "CERT,CHAL,ENCRYPT,MAC,MUT_AUTH,KEY_EX,PSK,ENCAP,HBEAT,KEY_UPD,HANDSHAKE_IN_CLEAR,"
-    "MULTI_KEY_NEG,LARGE_RESP"
-)
-"""What the emulator's requester announces unless told otherwise."""
-WITH_CHUNKS = f"{REQUESTER_FLAGS},CHUNK"
 ONLY_KEY_EXCHANGE = "KEY_EX,KEY_UPDATE,HEARTBEAT,MEAS,MEL,DIGEST,CERT"
 ONLY_PSK = "PSK,KEY_UPDATE,HEARTBEAT,MEAS,MEL,DIGEST,CERT"
 NO_APPLICATION = ("--exe_session", f"{ONLY_KEY_EXCHANGE},PSK")
@@ -58,8 +53,10 @@ def responder_cases() -> Iterator[Case]:
     yield from _attestations()
     yield from _sessions()
     yield from _mutual()
+    yield from _provisioning()
     yield from _chunks()
     yield from _post_quantum()
+    yield from _extras()
 
 
 def _case(group: str, what: str, version: int, asked: tuple[str, ...], **more: object) -> Case:
@@ -249,6 +246,71 @@ def _mutual() -> Iterator[Case]:
             emulator=SHORT,
         )
 
+    for version in (V11, V12):
+        yield _case(
+            "basic mutual",
+            "CHALLENGE",
+            version,
+            ("CHALLENGE", "inside:GET_DIGESTS", "inside:GET_CERTIFICATE", "inside:CHALLENGE"),
+            proves=True,
+            settings={"basic_mutual_auth": True},
+            emulator=SHORT,
+        )
+
+
+def _provisioning() -> Iterator[Case]:
+    """What may write is given the freedom of a production line: the emulator asks for slot 0."""
+    written = int(F.SET_CERT_CAP | F.CSR_CAP)
+    for version in (V12, V13, V14):
+        yield _case(
+            "provisioning",
+            "CSR and certificates",
+            version,
+            ("GET_CSR", "SET_CERTIFICATE", "session:SET_CERTIFICATE"),
+            capabilities=written,
+            provisions=True,
+            emulator=("--exe_session", f"{ONLY_KEY_EXCHANGE},GET_CSR,SET_CERT"),
+        )
+    for version in (V13, V14):
+        yield _case(
+            "provisioning",
+            "CSR and certificates, several keys",
+            version,
+            ("GET_CSR", "SET_CERTIFICATE", "session:SET_CERTIFICATE"),
+            capabilities=written | int(F.MULTI_KEY_CAP_NEG | F.GET_KEY_PAIR_INFO_CAP),
+            settings={"multi_key": True},
+            provisions=True,
+            emulator=("--exe_session", f"{ONLY_KEY_EXCHANGE},GET_CSR,SET_CERT"),
+        )
+        pairs = ("GET_KEY_PAIR_INFO", "SET_KEY_PAIR_INFO")
+        yield _case(
+            "provisioning",
+            "key pairs",
+            version,
+            (*pairs, *(f"session:{name}" for name in pairs)),
+            capabilities=int(F.GET_KEY_PAIR_INFO_CAP | F.SET_KEY_PAIR_INFO_CAP),
+            spare_keys=1,
+            provisions=True,
+            emulator=(
+                "--exe_session",
+                f"{ONLY_KEY_EXCHANGE},GET_KEY_PAIR_INFO,SET_KEY_PAIR_INFO",
+            ),
+        )
+        yield _case(
+            "endpoint info",
+            "both ways",
+            version,
+            (
+                "GET_ENDPOINT_INFO",
+                "inside:GET_ENDPOINT_INFO",
+                "session:GET_ENDPOINT_INFO",
+                "session:inside:GET_ENDPOINT_INFO",
+            ),
+            capabilities=int(F.EP_INFO_CAP_SIG),
+            proves=True,
+            emulator=("--exe_session", f"{ONLY_KEY_EXCHANGE},EP_INFO"),
+        )
+
 
 def _chunks() -> Iterator[Case]:
     for version in (V12, V13, V14):
@@ -259,12 +321,11 @@ def _chunks() -> Iterator[Case]:
                 version,
                 (*ATTEST, *SESSION, "CHUNK_GET"),
                 settings={"data_transfer_size": size, "transmit_size": size},
-                emulator=(*SHORT, "--cap", WITH_CHUNKS),
+                emulator=SHORT,
             )
 
 
 def _post_quantum() -> Iterator[Case]:
-    chunked = (*SHORT, "--cap", WITH_CHUNKS)
     for transport in ("mctp", "tcp"):
         for asym, kem in (("ML_DSA_65", "ML_KEM_768"), ("ML_DSA_87", "ML_KEM_1024")):
             yield _case(
@@ -274,12 +335,12 @@ def _post_quantum() -> Iterator[Case]:
                 (*ATTEST, *SESSION),
                 suite=Suite(asym=asym, req_asym=asym, exchange=kem),
                 transport=transport,
-                emulator=chunked,
+                emulator=SHORT,
             )
     for asym in ML_DSA:
-        yield _case("attest", asym, V14, ATTEST, suite=Suite(asym=asym), emulator=chunked)
+        yield _case("attest", asym, V14, ATTEST, suite=Suite(asym=asym), emulator=SHORT)
     for kem in ML_KEM:
-        yield _case("session", kem, V14, SESSION, suite=Suite(exchange=kem), emulator=chunked)
+        yield _case("session", kem, V14, SESSION, suite=Suite(exchange=kem), emulator=SHORT)
     for asym in ML_DSA:
         yield _case(
             "mutual",
@@ -289,5 +350,14 @@ def _post_quantum() -> Iterator[Case]:
             ("session:inside:FINISH",) if asym == "ML_DSA_87" else SESSION,
             mutual=MutualAuth.ENCAPSULATED,
             suite=Suite(asym=asym, req_asym=asym, exchange="ML_KEM_768"),
-            emulator=chunked,
+            emulator=SHORT,
         )
+
+
+def _extras() -> Iterator[Case]:
+    """SLH-DSA, which takes an optional package.
+
+    Our responder alone: what the emulator's signs so, not even the emulator's requester verifies.
+    """
+    for asym in SLH_DSA:
+        yield _case("attest", asym, V14, ATTEST, suite=Suite(asym=asym), emulator=ATTEST_ONLY)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from emulator import samples
+from emulator import provisioning, samples
 from emulator.case import Case
 from emulator.failed import Failed
 from emulator.programs import Emulator, RunningResponder
@@ -131,7 +131,9 @@ def run(case: Case, emulator: Emulator) -> None:
                     raise Failed(f"{step}: the responder's process is gone")
         known = frozenset({"PSK_EXCHANGE_RSP"}) if "wrong-psk" in case.steps else frozenset()
         believed = samples.believed(emulator.keys, case.suite.asym, case.suite.req_asym)
-        record.judge(*believed, known=known)
+        wrong = record.judge(*believed, known=known)
+        if wrong:
+            raise Failed("; ".join(wrong[:3]))
 
 
 def _connect(
@@ -377,5 +379,6 @@ STEPS: dict[str, Callable[[Visit], None]] = {
     "update-by-responder": _update_by_responder,
     "application": _application,
     "end": _end,
+    **provisioning.STEPS,
 }
 """What a case's step does."""

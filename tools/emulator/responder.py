@@ -13,10 +13,13 @@ from emulator.device import SampleDevice, make_folder, settings
 from emulator.failed import Failed
 from emulator.programs import Emulator, problems_of_requester
 from emulator.record import Record
+from spdmkit.protocol.actions import Exchange
 from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.connection import Role as ProtocolRole
 from spdmkit.protocol.endpoint import Endpoint
+from spdmkit.protocol.requester.endpoint_info import get_endpoint_info
 from spdmkit.protocol.responder.endpoint import ResponderEndpoint
+from spdmkit.protocol.responder.flow import EncapsulatedLink
 from spdmkit.transports.conduit import ConnectionInfo
 from spdmkit.transports.emu import EmuCommand
 from spdmkit.transports.framing import PlatformCommand
@@ -41,7 +44,7 @@ def run(case: Case, emulator: Emulator) -> None:
         problems = problems_of_requester(status, log)
         refused = _refused(record, case, emulator)
         if problems or refused:
-            raise Failed("; ".join([*problems[:3], *refused[:3]]))
+            raise Failed("; ".join([*problems[:4], *refused[:4]]))
         missing = [name for name in case.steps if not record.asked[name]]
         if missing:
             raise Failed(f"the emulator did not ask: {', '.join(missing)}")
@@ -49,9 +52,9 @@ def run(case: Case, emulator: Emulator) -> None:
 
 def _refused(record: Record, case: Case, emulator: Emulator) -> list[str]:
     """Judge the record, and say what was refused that should not have been."""
-    record.judge(*samples.believed(emulator.keys, case.suite.asym, case.suite.req_asym))
+    wrong = record.judge(*samples.believed(emulator.keys, case.suite.asym, case.suite.req_asym))
     expected = {_SCANNED, *case.refused}
-    return [f"{name}: {text}" for name, text in record.errors if name not in expected]
+    return wrong + [f"{name}: {text}" for name, text in record.errors if name not in expected]
 
 
 async def _converse(
@@ -94,3 +97,11 @@ def _command(endpoint: Endpoint, command: PlatformCommand) -> None:
         session = endpoint.connection.sessions.get(session_id)
         if session is not None:
             endpoint.update_keys(session)
+    elif command.command == EmuCommand.OOB_ENCAP_ENDPOINT_INFO:
+        newest = next(reversed(endpoint.connection.sessions.values()), None)
+        endpoint.ask(_ask_endpoint_info, newest)
+
+
+def _ask_endpoint_info(link: EncapsulatedLink) -> Exchange[int | None]:
+    yield from get_endpoint_info(link)
+    return None

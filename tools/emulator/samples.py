@@ -14,6 +14,12 @@ from spdmkit.identity import (
     TrustAnchors,
     load_certificates,
 )
+from spdmkit.messages import V14, Context, Registry
+from spdmkit.messages.endpoint_info import (
+    DeviceClassIdentifier,
+    DeviceClassList,
+    EndpointInfoSubCode,
+)
 from spdmkit.protocol.credentials import Credentials, ProvisionedKey, Slot
 
 __all__ = [
@@ -33,6 +39,12 @@ __all__ = [
 PSK_HINT = b"TestPskHint\0"
 PSK = b"TestPskData\0"
 """The emulator's pre-shared key; twelve bytes, where DSP0274 10.18 wants sixteen at least."""
+
+_CONTEXT = Context(version=V14)
+_DEVICE_CLASS = DeviceClassList(
+    identifiers=[DeviceClassIdentifier(registry=Registry.PCI_SIG, vendor_id=b"\xb4\x1a")]
+)
+"""What we say of ourselves when the responder asks."""
 
 _FOLDERS = {
     "ECDSA_P256": "ecp256",
@@ -108,7 +120,8 @@ def credentials(
         )
         for position, slot in enumerate(slots, 1)
     ]
-    return Credentials(filled, supported=range(8))
+    info = {int(EndpointInfoSubCode.DEVICE_CLASS_IDENTIFIER): _DEVICE_CLASS.encode(_CONTEXT)}
+    return Credentials(filled, supported=range(8), endpoint_info=info)
 
 
 def public_key(keys: Path, algorithm: str, role: str) -> PublicKey:
