@@ -13,16 +13,22 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-from emulator import requester, responder
+from emulator import commands, requester, responder
 from emulator.case import Case, Ours, version_text
 from emulator.matrix import requester_cases
 from emulator.matrix_responder import responder_cases
 from emulator.programs import Emulator, NotAvailable
 
-_RUNNERS = {Ours.REQUESTER: requester.run, Ours.RESPONDER: responder.run}
+
+def _runner(case: Case) -> Callable[[Case, Emulator], None]:
+    if case.command:
+        return commands.run_command
+    if case.served:
+        return commands.run_served
+    return requester.run if case.ours is Ours.REQUESTER else responder.run
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ def run_case(case: Case, emulator: Emulator, *, trace: bool = False) -> Result:
     began = time.monotonic()
     why = ""
     try:
-        _RUNNERS[case.ours](case, emulator)
+        _runner(case)(case, emulator)
     except Exception as error:  # noqa: BLE001  # a failure of any kind is what is reported
         if trace:
             traceback.print_exc()

@@ -43,6 +43,9 @@ class Case:
         key_only: the requester has no chain, only a key that the responder knows.
         spare_keys: key pairs of our device that belong to no slot, before those that do.
         provisions: our device lets anyone write its slots and keys.
+        command: words of our command line instead of steps, with {uri}, {anchor} and {identity}.
+        exit_status: of that command.
+        served: `spdm device serve` serves our device, rather than this process.
         refused: requests that the emulator makes and we are right to refuse.
     """
 
@@ -64,6 +67,9 @@ class Case:
     key_only: bool = False
     spare_keys: int = 0
     provisions: bool = False
+    command: tuple[str, ...] = ()
+    exit_status: int = 0
+    served: bool = False
     refused: tuple[str, ...] = ()
 
     @property

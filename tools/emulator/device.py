@@ -83,6 +83,9 @@ index = 254
 type = "device-mode"
 device_mode = {{ operational = ["normal"], operational_reported = ["recovery"] }}
 
+[limits]
+heartbeat_period = 60
+
 [[device_class]]
 registry = "pci-sig"
 vendor_id = "b41a"
@@ -104,24 +107,31 @@ class SampleDevice(FolderDevice):
         return super().application_data(data, peer)
 
 
-def make_folder(folder: Path, case: Case, keys: Path) -> None:
-    """Write what `spdm device serve` takes, with the sample keys of the case's algorithm."""
+def make_folder(folder: Path, case: Case, keys: Path, *, role: str = "responder") -> None:
+    """Write what `spdm device serve` takes, with the sample keys of the case's algorithm.
+
+    Args:
+        folder: is made.
+        case: what it is for.
+        keys: folder of the sample keys' folders.
+        role: whose identity it has, "responder" or "requester".
+    """
     folder.mkdir()
-    algorithm = case.suite.asym
+    algorithm = case.suite.asym if role == "responder" else case.suite.req_asym
     store = KeyStore.create(folder / KEYS, None)
     slots = SlotStore.create(folder / SLOTS)
     numbers: dict[bytes, int] = {}
     for spare in range(case.spare_keys):
-        store.put(KeyEntry(spare + 1, samples.private_key(keys, algorithm, "responder", 4)))
+        store.put(KeyEntry(spare + 1, samples.private_key(keys, algorithm, role, 4)))
     for slot in case.slots:
-        key = samples.private_key(keys, algorithm, "responder", slot)
+        key = samples.private_key(keys, algorithm, role, slot)
         spki = key.public_key.spki()
         number = numbers.get(spki)
         if number is None:
             number = numbers[spki] = len(store.entries) + 1
             store.put(KeyEntry(number, key))
         # The emulator writes slot 0's chain to its other slot, and goes on with what it knew.
-        chain = samples.chain(keys, algorithm, "responder", 0 if case.provisions else slot)
+        chain = samples.chain(keys, algorithm, role, 0 if case.provisions else slot)
         slots.put(SlotEntry(slot, chain, CertificateModel.DEVICE, number))
     root = samples.root(keys, case.suite.req_asym)
     (folder / _ROOT).write_bytes(armour(root, "CERTIFICATE"))

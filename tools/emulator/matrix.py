@@ -111,6 +111,7 @@ def requester_cases() -> Iterator[Case]:
     yield from _provisioned_keys()
     yield from _provisioning()
     yield from _post_quantum()
+    yield from _commands()
 
 
 def _attestations() -> Iterator[Case]:
@@ -321,3 +322,27 @@ def _post_quantum() -> Iterator[Case]:
             suite=Suite(asym=asym, req_asym=asym, exchange="ML_KEM_768"),
             emulator=("--mut_auth", "W_ENCAP", "--basic_mut_auth", "NO"),
         )
+
+
+def _commands() -> Iterator[Case]:
+    """The command line against the emulator with all its defaults, mutual authentication too."""
+    attest = ("attest", "{uri}", "--trust-anchor", "{anchor}", "--json")
+    commands: dict[str, tuple[tuple[str, ...], int]] = {
+        "probe": (("probe", "{uri}", "--json"), 0),
+        "attest": (attest, 4),
+        "attest --authenticate-only": ((*attest, "--authenticate-only"), 0),
+        "attest --session": ((*attest, "--session"), 4),
+        "attest --mutual": ((*attest, "--session", "--mutual", "{identity}"), 4),
+    }
+    for transport in ("mctp", "tcp", "doe"):
+        for what, (command, status) in commands.items():
+            yield _requester(
+                "command line",
+                what,
+                V14 if transport == "tcp" else V12,
+                (),
+                transport=transport,
+                command=command,
+                exit_status=status,
+                emulator=() if "--mutual" in what else NO_MUTUAL,
+            )

@@ -57,6 +57,7 @@ def responder_cases() -> Iterator[Case]:
     yield from _chunks()
     yield from _post_quantum()
     yield from _extras()
+    yield from _served()
 
 
 def _case(group: str, what: str, version: int, asked: tuple[str, ...], **more: object) -> Case:
@@ -361,3 +362,18 @@ def _extras() -> Iterator[Case]:
     """
     for asym in SLH_DSA:
         yield _case("attest", asym, V14, ATTEST, suite=Suite(asym=asym), emulator=ATTEST_ONLY)
+
+
+def _served() -> Iterator[Case]:
+    """`spdm device serve`, with all algorithms and versions it has."""
+    for transport in ("mctp", "tcp", "doe"):
+        for version in ALL_VERSIONS:
+            yield _case(
+                "command line",
+                "device serve",
+                version,
+                (),
+                transport=transport,
+                served=True,
+                emulator=("--exe_session", f"{ONLY_KEY_EXCHANGE}"),
+            )
