@@ -22,6 +22,7 @@ from spdmkit.attestation.policy import (
     ReferenceRule,
     WhenMissing,
 )
+from spdmkit.attestation.policy_file import read_policy
 from spdmkit.attestation.reference.corim_write import sign_corim, to_corim
 from spdmkit.attestation.reference.loader import read_references
 from spdmkit.attestation.reference.model import Manifest
@@ -638,9 +639,18 @@ def test_authenticate_only_excuses_missing_values_and_nothing_else() -> None:
     trial.references.clear()
     result = trial.run()
     assert (result.exit_code(), result.exit_code(authenticate_only=True)) == (4, 0)
+    # Without values or a policy nobody judges what the device measures, its mode included.
     trial.measure(MODE, raw=mode(debug=1))
     result = trial.run()
-    assert result.exit_code(authenticate_only=True) == 1
+    assert (result.exit_code(), result.exit_code(authenticate_only=True)) == (4, 0)
+    found = {step.name: step for step in result.steps}["device-mode"]
+    assert (found.outcome, "non-invasive-active" in found.detail) == (Outcome.NOT_CHECKED, True)
+    for policy in (
+        Policy(components=(Component(SVN, minimum_svn=1),)),
+        read_policy(b"[policy]\nname = 'ours'\n"),
+    ):
+        trial.policy = policy
+        assert trial.run().exit_code(authenticate_only=True) == 1
 
 
 # --- old versions and missing capabilities --------------------------------------------------------

@@ -344,5 +344,4 @@ def _commands() -> Iterator[Case]:
                 transport=transport,
                 command=command,
                 exit_status=status,
-                emulator=() if "--mutual" in what else NO_MUTUAL,
             )

@@ -236,7 +236,10 @@ class _Appraisal:
         """Kinds that a policy can judge without a reference value."""
         if component is not None and component.minimum_svn is not None:
             return SvnAtLeast(block.index, component.minimum_svn).judge(self.matter.case)
-        return check_device_mode(self.matter) if block.index in self.matter.modes else None
+        if block.index not in self.matter.modes:
+            return None
+        found = check_device_mode(self.matter)
+        return None if found.outcome is Outcome.NOT_CHECKED else found
 
     def _unlisted(self, block: Block) -> tuple[MeasurementOutcome, str]:
         stale = self.resolution.stale.get(block.index)

@@ -18,7 +18,7 @@ from spdmkit.attestation.dates import describe_time
 from spdmkit.attestation.evidence import ExchangeKind
 from spdmkit.attestation.measurement_log import check_log
 from spdmkit.attestation.outcome import MeasurementOutcome, MeasurementResult
-from spdmkit.attestation.policy import Policy
+from spdmkit.attestation.policy import DeviceModeRule, Policy
 from spdmkit.attestation.reference.loader import Reference
 from spdmkit.attestation.reference.model import DeviceClaims
 from spdmkit.attestation.reference.store import RejectedReference
@@ -373,13 +373,31 @@ def check_device_mode(matter: Matter) -> Finding:
             return _failed("the policy demands a device mode, and none is reported")
         return Finding(Outcome.SKIPPED, "the device does not report its mode")
     for mode in modes:
-        refused_states = flag_names(mode.debug & rule.refuse_debug)
-        if refused_states:
-            return _failed(f"debug mode: {', '.join(refused_states)}")
-        if rule.operational and mode.operational & ~rule.operational:
-            return _failed(f"operational state: {', '.join(flag_names(mode.operational))}")
+        refused = _refused_states(mode, rule)
+        if refused and _nothing_to_judge_by(matter):
+            return Finding(Outcome.NOT_CHECKED, f"{refused}; no reference values, no policy")
+        if refused:
+            return _failed(refused)
     state = ", ".join(flag_names(modes[0].operational)) or "no operational state"
     return _passed(f"{state}, no debug mode that is refused")
+
+
+def _refused_states(mode: ModeStates, rule: DeviceModeRule) -> str:
+    """What a rule refuses of a device's states, in words; empty when nothing."""
+    debug = flag_names(mode.debug & rule.refuse_debug)
+    if debug:
+        return f"debug mode: {', '.join(debug)}"
+    if rule.operational and mode.operational & ~rule.operational:
+        return f"operational state: {', '.join(flag_names(mode.operational))}"
+    return ""
+
+
+def _nothing_to_judge_by(matter: Matter) -> bool:
+    """Nobody said what is expected of this device: it can be authentic, and no more is claimed."""
+    policy = matter.policy
+    written = policy.source or policy.sha256 or policy.components or policy.rules
+    own = written or policy.device_mode != DeviceModeRule()
+    return not (own or matter.references or matter.rejected)
 
 
 def _security_version(matter: Matter) -> Finding:
