@@ -324,6 +324,9 @@ def test_a_real_gpu_against_its_manifests_in_a_store(spdm: JsonCommand, tmp_path
     )
     bare = spdm(*report, code=4)
     assert (len(bare["measurements"]), outcome(bare, "negotiation")) == (64, "not-covered")
+    damaged = (H100 / "certificate_chain.pem").read_bytes().replace(b"MIIDfT", b"MIIEfT")
+    (tmp_path / "chain.pem").write_bytes(damaged)
+    assert failed(spdm(*report, "--chain", tmp_path / "chain.pem", code=1)) == ["decode"]
     judged = spdm(*report, "--reference-store", store, *root, *in_2024, code=1)
     assert judged["summary"] == {"match": 13, "mismatch": 20, "no-reference": 31}
     assert failed(judged) == ["release", "measurements"]

@@ -96,14 +96,28 @@ class Recorded:
         def content(path: Path | None) -> bytes:
             return b"" if path is None else read_bounded(path, 2 * MAX_EVIDENCE_SIZE)
 
+        certificates = content(self.chain)
+        if self.chain is not None:
+            _check_chain(certificates)
         if self.evidence is not None:
             return Evidence.read(content(self.evidence))
         if self.redfish is not None:
-            return import_redfish(content(self.redfish), certificates=content(self.chain))
+            return import_redfish(content(self.redfish), certificates=certificates)
         key = None if self.chain is not None else self.public_key
         return import_bare(
             content(self.measurements),
-            certificates=content(self.chain),
+            certificates=certificates,
             public_key=content(key),
             target=self.name,
         )
+
+
+def _check_chain(certificates: bytes) -> None:
+    """A damaged chain is damaged evidence, and no mistake of whoever hands it over."""
+    from spdmkit.errors import DecodeError
+    from spdmkit.identity import load_certificates, order_certificates
+
+    try:
+        order_certificates(load_certificates(certificates))
+    except ConfigurationError as error:
+        raise DecodeError("evidence", "certificates", 0, str(error)) from error
