@@ -2,6 +2,7 @@
 
     python3 run.py demo            make a software device, serve it, attest it
     python3 run.py test [ARGS]     lint, types, layers and tests; ARGS go to pytest
+    python3 run.py test -O [ARGS]  the tests as `python -O` runs them: no check may be an assert
     python3 run.py check           lint, types and layers only
     python3 run.py spdm ARGS       the command line, for example: spdm attest tcp://HOST ...
     python3 run.py setup           only prepare .venv, with the tools for development
@@ -101,12 +102,18 @@ def run_check(arguments: Sequence[str]) -> int:
 def run_test(arguments: Sequence[str]) -> int:
     """Run the static checks, then pytest, whose summary is the last thing on stdout."""
     prepare("dev")
-    failed = static_checks()
+    environment = dict(os.environ)
+    failed = []
+    if arguments[:1] == ["-O"]:
+        # By the environment, so that every process that a test starts is optimised too.
+        arguments, environment["PYTHONOPTIMIZE"] = arguments[1:], "1"
+    else:
+        failed = static_checks()
     pytest = [str(PYTHON), "-m", "pytest", *arguments]
     if not arguments:
         pytest += ["-n", str(min(os.cpu_count() or 1, MOST_TEST_PROCESSES))]
     say("pytest")
-    code = subprocess.call(pytest, cwd=ROOT)
+    code = subprocess.call(pytest, cwd=ROOT, env=environment)
     return report(failed) or code
 
 
