@@ -166,6 +166,11 @@ class RequesterEndpoint:
         self._advance()
         return ticket
 
+    @property
+    def idle(self) -> bool:
+        """No exchange is under way or waits for its turn."""
+        return self._current is None and not self._queue
+
     # -- what drivers call ----------------------------------------------------------------------
 
     def receive(self, frame: Frame, now: float) -> None:

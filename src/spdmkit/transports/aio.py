@@ -161,6 +161,7 @@ class AsyncConnection:
         "_pool",
         "_ready_told",
         "_redialling",
+        "_room",
         "_settled",
         "_tap",
         "_timer",
@@ -215,6 +216,7 @@ class AsyncConnection:
         self._transport: asyncio.Transport | None = None
         self._wire: _Wire | None = None
         self._closed: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
         self._ending = False
         self._ready_told = False
         self._redialling: asyncio.Task[None] | None = None
@@ -295,6 +297,13 @@ class AsyncConnection:
             if reason is error:
                 raise
             raise reason from error
+
+    async def drain(self) -> None:
+        """Wait while the peer does not take what we send."""
+        while self._paused and not self.closed:
+            if self._room is None:
+                self._room = self._loop.create_future()
+            await asyncio.shield(self._room)
 
     async def command(self, command: int, payload: bytes = b"", *, patience: float = 5.0) -> bytes:
         """Send an out-of-band command of the emulator's socket protocol; what it answered.
@@ -432,6 +441,7 @@ class AsyncConnection:
 
     def _resume(self) -> None:
         self._paused_since = None
+        self._make_room()
         # What was read before the pause comes first; it may bring the next pause.
         self._guarded(lambda: self._conduit.process(time.monotonic(), stop=self._stalled))
         if not self._paused and self._transport is not None:
@@ -442,6 +452,11 @@ class AsyncConnection:
         self._guarded(lambda: self._conduit.ended(error if isinstance(error, OSError) else None))
         if self._conduit.redial is None:
             self._end()
+
+    def _make_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
 
     @property
     def _paused(self) -> bool:
@@ -571,6 +586,7 @@ class AsyncConnection:
             return
         self._ending = True
         self._stop_timer()
+        self._make_room()
         conduit = self._conduit
         conduit.abandon(conduit.error)
         if self._tap is not None:

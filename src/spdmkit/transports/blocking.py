@@ -182,6 +182,33 @@ class BlockingConnection:
                 raise
             raise reason from error
 
+    def wait(self, done: Callable[[], bool], patience: float | None = None) -> bool:
+        """Take what comes and do what is due until `done`; what it says in the end.
+
+        Args:
+            done: what is waited for.
+            patience: seconds; None waits as long as the connection stands.
+        """
+        until = None if patience is None else time.monotonic() + patience
+        try:
+            self._drive(done, until=until)
+        except BaseException:
+            self._abort(TransportError("waiting was interrupted"))
+            raise
+        return done()
+
+    def due_in(self) -> float:
+        """Seconds until the endpoint has something to do by itself (a heartbeat)."""
+        at = self._conduit.next_deadline()
+        return float("inf") if at is None else at - time.monotonic()
+
+    def tend(self) -> None:
+        """Take what came and do what is due by itself, without waiting for anything else."""
+        endpoint = cast("RequesterEndpoint", self.endpoint)
+        self.wait(lambda: False, 0.0)
+        if not endpoint.idle:
+            self.wait(lambda: endpoint.idle)
+
     def serve(self) -> None:
         """Be the responder until the connection ends.
 
@@ -341,9 +368,9 @@ class BlockingConnection:
             if data:
                 conduit.received(data, now)
             elif data is None:
+                conduit.on_time(now)
                 if until is not None and now >= until:
                     return
-                conduit.on_time(now)
 
     def _drain(self) -> None:
         """Take what came since the last exchange: it answers nothing, and must not answer this."""
@@ -406,10 +433,28 @@ class BlockingConnection:
             if sent == len(rest):
                 return
             rest = memoryview(rest)[sent:]
-            if not _writable(self._line.wire.fileno(), WRITE_TIMEOUT):
-                self._deaf = True
-                self._conduit.abandon(DeadlineExceeded("the peer takes nothing of what we send"))
+            if not self._make_room(time.monotonic() + WRITE_TIMEOUT):
                 return
+
+    def _make_room(self, until: float) -> bool:
+        """Wait until more can be sent, reading meanwhile: the peer may wait for just that."""
+        wire = self._line.wire
+        poll = select.poll()
+        poll.register(wire.fileno(), select.POLLOUT | select.POLLIN)
+        while (left := until - time.monotonic()) > 0:
+            ready = poll.poll(left * 1000)
+            flags = ready[0][1] if ready else 0
+            if flags & select.POLLIN:
+                data = self._read(0.0)
+                if data:
+                    self._conduit.received(data, time.monotonic())
+                    continue
+                poll.modify(wire.fileno(), select.POLLOUT)  # it says nothing more
+            if flags & ~select.POLLIN:
+                return True
+        self._deaf = True
+        self._conduit.abandon(DeadlineExceeded("the peer takes nothing of what we send"))
+        return False
 
     def _broken(self, error: OSError) -> None:
         """Sending failed; the peer may have said why before it closed."""
@@ -442,12 +487,6 @@ def _wake_after(sock: socket.socket, seconds: float) -> bool:
         return False
     sock.setblocking(True)
     return True
-
-
-def _writable(descriptor: int, timeout: float) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLOUT)
-    return bool(poll.poll(timeout * 1000))
 
 
 def _awaited(result: Any) -> Any:
