@@ -23,3 +23,10 @@ def test_decode() -> None:
     # Half of the bar: other processes may be running.
     assert found["messages_per_second"] > 10_000
     assert found["memory_growth_kib"] < 16 * 1024
+
+
+def test_verifier() -> None:
+    options = ("--devices", "24", "--identities", "2", "--algorithm", "ecdsa-p256")
+    found = json.loads(spdm("bench", "verifier", *options, "--json").stdout)
+    assert (found["trusted"], found["lost"], found["devices"]) == (24, 0, 24)
+    assert found["seconds"] > 0

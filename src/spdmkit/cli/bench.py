@@ -70,3 +70,55 @@ def decode(count: int, as_json: bool, verbose: bool) -> int:  # noqa: ARG001 - e
     click.echo(f"rate          {figures.rate:10,.0f} messages a second")
     click.echo(f"memory        {figures.memory_growth // 1024:10,} KiB more for the longest file")
     return 0
+
+
+@command.command(name="verifier", epilog=example("spdm bench verifier --devices 500"))
+@click.option(
+    "--devices", type=click.IntRange(1), default=500, show_default=True, help="Dial at once."
+)
+@click.option(
+    "--identities", type=click.IntRange(1), default=8, show_default=True, help="Different ones."
+)
+@click.option("--algorithm", default="ecdsa-p384", show_default=True, help="Their keys.")
+@click.option(
+    "--at-once", type=click.IntRange(1), default=32, show_default=True, help="Served at a time."
+)
+@common
+def verifier(
+    devices: int,
+    identities: int,
+    algorithm: str,
+    at_once: int,
+    as_json: bool,
+    verbose: bool,  # noqa: ARG001 - every command has -v
+) -> int:
+    """Many devices dial one verifier at the same moment; each is verified, none is lost."""
+    from spdmkit.bench.verifier import measure_verifier
+
+    figures = measure_verifier(devices, identities=identities, algorithm=algorithm, at_once=at_once)
+    if as_json:
+        document = {
+            "devices": figures.devices,
+            "identities": figures.identities,
+            "trusted": figures.trusted,
+            "lost": figures.lost,
+            "retries": figures.retries,
+            "seconds": round(figures.seconds, 3),
+            "cpu_seconds": round(figures.cpu, 3),
+            "devices_per_second": round(figures.rate, 1),
+            "memory_kib": figures.memory // 1024,
+            "memory_kib_per_device": round(figures.memory / 1024 / figures.devices, 1),
+            "most_open": figures.most_open,
+        }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        click.echo(f"devices       {figures.devices:8}, {figures.identities} different ones")
+        click.echo(f"trusted       {figures.trusted:8}, {figures.lost} lost")
+        click.echo(f"time          {figures.seconds:8.2f} s, {figures.rate:.0f} devices a second")
+        click.echo(f"CPU           {figures.cpu:8.2f} s of the verifier")
+        share = figures.memory / 1024 / figures.devices
+        click.echo(
+            f"memory        {figures.memory / 1048576:8.1f} MiB more, {share:.0f} KiB a device"
+        )
+        click.echo(f"most open     {figures.most_open:8} connections at once")
+    return 0 if figures.trusted == figures.devices and not figures.lost else 1
