@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from spdmkit.crypto.der import Reader
 from spdmkit.crypto.keys import PrivateKey
 from spdmkit.crypto.registry import BASE_ASYM, PQC_ASYM, SignatureAlgorithm
 from spdmkit.device.key_store import KeyEntry
 from spdmkit.errors import ProtocolViolation
-from spdmkit.identity.der import Reader
 from spdmkit.messages import ErrorCode, KeyPairOperation, KeyUsage
 from spdmkit.messages.key_pairs import KeyPairAlgorithms, KeyPairCapabilities
 from spdmkit.protocol.credentials import ALL_USES
