@@ -29,10 +29,10 @@ def spdm(
 
 
 @contextmanager
-def serving(folder: Path, listen: str = "tcp://127.0.0.1:0") -> Iterator[str]:
+def serving(folder: Path, listen: str = "tcp://127.0.0.1:0", *more: str) -> Iterator[str]:
     """Serve a device; gives the address it listens on."""
     with subprocess.Popen(
-        [*SPDM, "device", "serve", str(folder), "--listen", listen],
+        [*SPDM, "device", "serve", str(folder), "--listen", listen, *more],
         stdout=subprocess.PIPE,
         text=True,
     ) as server:

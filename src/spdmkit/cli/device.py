@@ -105,6 +105,12 @@ def init(
     help="A service to ask requesters for that ask what it wants; may be given several times.",
 )
 @click.option("--session", help="The session for it: none, any, key or psk.")
+@click.option(
+    "--misbehave",
+    default="",
+    metavar="RULE",
+    help="Break one rule on purpose, one of `spdm conformance --list`: to test requesters.",
+)
 @_passphrase_option
 @capture_option
 @common
@@ -113,6 +119,7 @@ def serve(
     uris: tuple[str, ...],
     words: tuple[str, ...],
     session: str | None,
+    misbehave: str,
     passphrase_file: Path | None,
     capture: Capture,
     as_json: bool,
@@ -139,7 +146,16 @@ def serve(
         else:
             click.echo(f"listening on {listener.uri}")
 
-    asyncio.run(serving.serve(device, uris, ready=ready, narrate=verbose, tap=capture.accepted))
+    asyncio.run(
+        serving.serve(
+            device,
+            uris,
+            ready=ready,
+            narrate=verbose,
+            misbehave=misbehave,
+            tap=capture.accepted,
+        )
+    )
     return 0
 
 

@@ -62,7 +62,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evidence": ("evidence", "Look into recorded evidence; import and export it."),
     "reference": ("reference", "Keep reference values: what devices should measure."),
     "policy": ("policy", "Check what is demanded of devices."),
-    "session": ("session", "Open a secure session and carry lines or a file through it."),
     "probe": ("probe", "Show what a device supports: versions, algorithms, slots."),
     "device": ("device", "Make and serve a software device."),
     "verifier": ("verifier", "Verify devices, and provide what they ask for."),
@@ -72,6 +71,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "wireshark": ("wireshark", "Install the dissector for Wireshark and tshark."),
     "explain": ("explain", "Say what a code, a field or a message means."),
     "proxy": ("proxy", "Carry SPDM between verifiers on TCP and devices on MCTP."),
+    "conformance": ("conformance", "Judge a device by the specification."),
     "bench": ("bench", "Measure what things cost beside the cryptography in them."),
 }
 

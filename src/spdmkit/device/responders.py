@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from spdmkit.protocol.connection import Connection, Role
 from spdmkit.protocol.responder.endpoint import ResponderEndpoint
@@ -13,9 +13,18 @@ from spdmkit.protocol.responder.endpoint import ResponderEndpoint
 if TYPE_CHECKING:
     from spdmkit.device.folder import FolderDevice
     from spdmkit.protocol.events import EventSink
+    from spdmkit.protocol.responder.device import Device
     from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
 
-__all__ = ["responder_factory"]
+__all__ = ["MakeEndpoint", "responder_factory"]
+
+
+class MakeEndpoint(Protocol):
+    """Makes the responder of one connection."""
+
+    def __call__(self, connection: Connection, device: Device, *, name: str) -> ResponderEndpoint:
+        """An endpoint that waits for GET_VERSION."""
+        ...
 
 
 def responder_factory(
@@ -23,6 +32,7 @@ def responder_factory(
     events: Callable[[ConnectionInfo], EventSink | None] = lambda _info: None,
     *,
     log_keys: bool = False,
+    make_endpoint: MakeEndpoint = ResponderEndpoint,
 ) -> EndpointFactory:
     """Makes a responder for each connection; the device is shared, nothing else is.
 
@@ -30,6 +40,8 @@ def responder_factory(
         device: the device.
         events: makes what is told of a connection's sessions, or None.
         log_keys: tell it their secrets too, for a key log.
+        make_endpoint: what answers, given connection, device and name; for responders that are
+            wrong on purpose.
     """
     settings = device.configuration.settings()
 
@@ -43,7 +55,7 @@ def responder_factory(
             events=events(info),
             log_keys=log_keys,
         )
-        endpoint = ResponderEndpoint(connection, device, name=info.name)
+        endpoint = make_endpoint(connection, device, name=info.name)
         device.watch(endpoint)
         return endpoint
 

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
-from spdmkit.crypto.der import (
+from spdmkit.crypto.keys import PublicKey
+from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
+from spdmkit.identity import oids
+from spdmkit.identity.certificate import Extended, is_raw_key, name_text, reading, verify_raw
+from spdmkit.identity.der import (
     BOOLEAN,
     SEQUENCE,
     SET,
@@ -25,10 +29,6 @@ from spdmkit.crypto.der import (
     sequence,
     tlv,
 )
-from spdmkit.crypto.keys import PublicKey
-from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
-from spdmkit.identity import oids
-from spdmkit.identity.certificate import Extended, is_raw_key, name_text, reading, verify_raw
 from spdmkit.identity.issue import (
     NameLike,
     Profile,

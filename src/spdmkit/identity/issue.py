@@ -23,7 +23,10 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
 from cryptography.x509.oid import NameOID
 
-from spdmkit.crypto.der import (
+from spdmkit.errors import ConfigurationError, SpdmError, UnsupportedAlgorithm
+from spdmkit.identity import oids
+from spdmkit.identity.certificate import PYCA_ERRORS, Certificate, read_spki
+from spdmkit.identity.der import (
     BOOLEAN,
     OCTET_STRING,
     UTF8_STRING,
@@ -34,9 +37,6 @@ from spdmkit.crypto.der import (
     sequence,
     tlv,
 )
-from spdmkit.errors import ConfigurationError, SpdmError, UnsupportedAlgorithm
-from spdmkit.identity import oids
-from spdmkit.identity.certificate import PYCA_ERRORS, Certificate, read_spki
 from spdmkit.identity.scheme import Scheme
 from spdmkit.messages import CertificateModel
 

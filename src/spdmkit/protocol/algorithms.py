@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass, replace
 
 from spdmkit.crypto import registry
 from spdmkit.crypto.algorithm import Algorithm, Table
+from spdmkit.errors import ProtocolViolation
 from spdmkit.messages import (
     V11,
     V12,
@@ -162,7 +164,11 @@ def supported_block(own: AlgorithmSet, flags: int, version: int) -> SupportedAlg
 
 
 def read_offer(request: NegotiateAlgorithms, version: int) -> AlgorithmSet:
-    """The set that a NEGOTIATE_ALGORITHMS offers, reserved bits included."""
+    """The set that a NEGOTIATE_ALGORITHMS offers, reserved bits included.
+
+    Raises:
+        ProtocolViolation: the algorithm structures are not in order (10.4).
+    """
     return AlgorithmSet(
         base_hash=request.base_hash_algo,
         base_asym=request.base_asym_algo,
@@ -190,7 +196,11 @@ def write_choice(chosen: Chosen, version: int, *, multi_key: bool) -> Algorithms
 
 
 def read_choice(response: Algorithms, version: int) -> Chosen:
-    """What an ALGORITHMS selects."""
+    """What an ALGORITHMS selects.
+
+    Raises:
+        ProtocolViolation: the algorithm structures are not in order (10.4).
+    """
     return Chosen(
         base_hash=response.base_hash_sel,
         base_asym=response.base_asym_sel,
@@ -212,6 +222,10 @@ def _structures(masks: AlgorithmSet | Chosen, version: int) -> list[AlgorithmStr
 
 
 def _masks(structures: list[AlgorithmStructure], version: int) -> dict[str, int]:
+    types = [structure.alg_type for structure in structures]
+    if any(one >= next_one for one, next_one in itertools.pairwise(types)):
+        # One type twice would leave it to the reader which of the two counts.
+        raise ProtocolViolation("AlgType does not increase from structure to structure")
     masks = {name: 0 for _, name, _ in _STRUCTURES}
     names = {alg_type: name for alg_type, name, since in _STRUCTURES if since <= version}
     for structure in structures:

@@ -145,6 +145,18 @@ class Link:
         received = yield from self._settled(code, sent)
         return self._decoded(received, sent, expected, context)
 
+    def ask_raw(self, message: bytes) -> Exchange[bytes]:
+        """Send bytes as they are and return the peer's answer as it is, an ERROR too.
+
+        For tools that test a peer: nothing is checked, no transcript takes part, nothing is asked
+        again. In a session both ways go through its records.
+
+        Raises:
+            AuthenticationError: the answer's record is not authentic; the session is over.
+            DeadlineExceeded, TransportError: no answer; the connection is of no more use.
+        """
+        return (yield from self._roundtrip(R.CHUNK_GET, message))
+
     def tell(self, data: bytes, message_type: int = 0) -> Exchange[None]:
         """Send application data in the session and wait for nothing."""
         session = self._need_session()
@@ -467,7 +479,6 @@ class Link:
                 raise self._clear_answer(frame.body)
             return session.opened(frame.body, connection.clock())
         except SpdmError as error:
-            connection.record_refused = True
             connection.end_session(session, str(error))
             raise
 
