@@ -1,0 +1,107 @@
+"""Attest a device from a program, end to end: with a blocking socket, or with asyncio.
+
+    spdm device init mydevice
+    spdm device serve mydevice --listen tcp://127.0.0.1:4194 &
+    python examples/attest_client.py tcp://127.0.0.1:4194 mydevice/trust-anchor.pem \
+        mydevice/reference.json [--async]
+
+The conversation is the same generator both times; only who drives it differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+
+from spdmkit.attestation.collect import Wanted, collect
+from spdmkit.attestation.outcome import AttestationResult
+from spdmkit.attestation.verifier import Sources, Verifier
+from spdmkit.errors import AuthenticationError, SpdmError
+from spdmkit.protocol.capabilities import requester_capabilities
+from spdmkit.protocol.connection import Connection, Role
+from spdmkit.protocol.endpoint import RequesterEndpoint
+from spdmkit.protocol.link import Link
+from spdmkit.protocol.settings import Settings
+from spdmkit.transports import aio, blocking
+from spdmkit.transports.conduit import ConnectionInfo
+
+SETTINGS = Settings(capabilities=requester_capabilities(sessions=True), keep_messages=True)
+
+
+def make_endpoint(info: ConnectionInfo) -> RequesterEndpoint:
+    """Our end of a connection: a requester."""
+    connection = Connection(
+        Role.REQUESTER,
+        SETTINGS,
+        clock=time.monotonic,
+        random=os.urandom,
+        record_profile=info.record_profile,
+    )
+    return RequesterEndpoint(connection)
+
+
+def attest(uri: str, verifier: Verifier) -> AttestationResult:
+    """Attest a device over a blocking socket, in a session."""
+    now = int(time.time())
+    trust = verifier.trust(now)
+    with blocking.connect(uri, make_endpoint) as connection:
+        link = Link(connection.endpoint.connection)
+        wanted = Wanted(session=True, target=uri, now=now)
+        collected = connection.run(collect(link, trust, wanted))
+    verified = collected.verified(trust)
+    return verifier.appraise(verified, now, nonces=verified.nonces, target=uri)
+
+
+async def attest_async(uri: str, verifier: Verifier) -> AttestationResult:
+    """The same over asyncio; many of these can run at once on one event loop."""
+    now = int(time.time())
+    trust = verifier.trust(now)
+    async with await aio.connect(uri, make_endpoint) as connection:
+        link = Link(connection.endpoint.connection)
+        wanted = Wanted(session=True, target=uri, now=now)
+        collected = await connection.run(collect(link, trust, wanted))
+    verified = collected.verified(trust)
+    return verifier.appraise(verified, now, nonces=verified.nonces, target=uri)
+
+
+def show(result: AttestationResult) -> None:
+    """What a program would act on."""
+    print(f"verdict  {result.verdict}")
+    print(f"device   {result.identity.get('san')}")
+    for each in result.measurements:
+        print(f"  {each.index:3}  {each.type:26} {each.result}")
+    for reason in result.reasons:
+        print(f"because  {reason}")
+
+
+def main() -> int:
+    """Read the arguments, attest, and say what was found."""
+    parser = argparse.ArgumentParser(description="Attest a device.")
+    parser.add_argument("uri")
+    parser.add_argument("trust_anchor")
+    parser.add_argument("reference")
+    parser.add_argument("--async", action="store_true", dest="use_asyncio")
+    given = parser.parse_args()
+    verifier = Verifier.from_files(
+        Sources(trust_anchors=[given.trust_anchor], references=[given.reference])
+    )
+    try:
+        if given.use_asyncio:
+            result = asyncio.run(attest_async(given.uri, verifier))
+        else:
+            result = attest(given.uri, verifier)
+    except AuthenticationError as error:
+        print(f"verdict  untrusted: {error}")
+        return 1
+    except SpdmError as error:
+        print(f"could not attest {given.uri}: {error} {error.hint}", file=sys.stderr)
+        return error.exit_code
+    show(result)
+    return result.exit_code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
