@@ -196,6 +196,9 @@ def test_a_pre_shared_key_names_the_key_and_no_identity() -> None:
     assert outcomes(result)["chain"] is Outcome.SKIPPED
     assert outcomes(result)["identity"] is Outcome.UNPINNED
     assert outcomes(result)["measurement-summary"] is Outcome.PASSED
+    assert outcomes(result)["measurement-log"] is Outcome.PASSED
+    step = next(step for step in result.steps if step.name == "evidence")
+    assert step.detail == "in a session that only we witnessed: measurements"
 
 
 def test_values_for_a_product_are_not_for_whoever_holds_a_key() -> None:

@@ -235,6 +235,9 @@ def test_attest_is_one_exchange(site: Path, believed: str) -> None:
     found = [step.name for step in result.failed_steps()]
     assert (result.verdict, found, attested.evidence is not None) == expected
     assert bool(attested.key) == (believed == "roots")
+    assert result.spdm_version == "1.3"
+    if believed == "stranger":
+        assert [step.name for step in result.chain_steps][-1] == "anchor"
 
 
 def test_attest_answers_the_nonce_of_a_relying_party(site: Path) -> None:

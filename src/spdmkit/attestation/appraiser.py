@@ -46,7 +46,7 @@ from spdmkit.attestation.resolution import Expected, resolve
 from spdmkit.attestation.rules import Finding, SvnAtLeast
 from spdmkit.attestation.verification import EvidenceError, VerifiedEvidence
 from spdmkit.errors import AuthenticationError, DecodeError
-from spdmkit.identity import Outcome, Step, safe_text
+from spdmkit.identity import ChainError, Outcome, Step, safe_text
 from spdmkit.messages import MeasurementKind
 
 __all__ = ["Expectations", "appraise", "refused"]
@@ -120,10 +120,12 @@ def refused(
         steps, reason = (Step("decode", Outcome.FAILED, str(error)),), f"decode: {error}"
     else:
         steps, reason = (Step(error.step, Outcome.FAILED, error.reason),), str(error)
+    cause = error.__cause__ if isinstance(error, EvidenceError) else error
     return AttestationResult(
         Verdict.UNTRUSTED,
         (reason,),
         steps,
+        chain_steps=cause.steps if isinstance(cause, ChainError) else (),
         policy=policy.identifier,
         appraised_at=expectations.time,
         target=target,

@@ -34,7 +34,7 @@ from spdmkit.attestation.rules import (
 from spdmkit.attestation.verification import VerifiedEvidence
 from spdmkit.crypto.keys import PublicKey
 from spdmkit.errors import AuthenticationError, DecodeError
-from spdmkit.identity import Outcome
+from spdmkit.identity import Outcome, safe_text
 from spdmkit.messages import V12, MeasurementKind, MeasurementSummaryHashType
 
 __all__ = ["CHECKS", "Expectations", "Matter", "check_device_mode"]
@@ -115,7 +115,8 @@ def _failed(detail: str) -> Finding:
 
 def _identity(matter: Matter) -> Finding:
     claims, expectations = matter.claims, matter.expectations
-    who = claims.describe()
+    hint = safe_text(matter.evidence.psk_hint.decode("utf-8", "backslashreplace"))
+    who = f"whoever holds the pre-shared key {hint!r}" if hint else claims.describe()
     known = expectations.known_keys.get(expectations.target, "")
     if known and not hmac.compare_digest(known, claims.spki_sha256):
         return _failed(
@@ -278,8 +279,12 @@ def _evidence(matter: Matter) -> Finding:
         return _failed("the policy demands a CHALLENGE")
     if matter.measured is None:
         return Finding(Outcome.NOT_COVERED, "the device signed no measurements")
-    kinds = ", ".join(str(each.kind) for each in matter.evidence.statements)
-    return _passed(f"signed: {kinds}")
+    statements = matter.evidence.statements
+    signed = ", ".join(str(each.kind) for each in statements if each.signature)
+    witnessed = ", ".join(str(each.kind) for each in statements if not each.signature)
+    parts = [f"signed: {signed}"] if signed else []
+    parts += [f"in a session that only we witnessed: {witnessed}"] if witnessed else []
+    return _passed("; ".join(parts))
 
 
 def _reference_signature(matter: Matter) -> Finding:

@@ -375,12 +375,14 @@ class PskCollected:
         blocks: its measurements.
         session: the session they came in.
         kept: True while the session is open.
+        log: its measurement extension log, or empty.
     """
 
     hint: bytes
     blocks: tuple[MeasurementBlock, ...]
     session: OpenedSession
     kept: bool
+    log: bytes = b""
 
     def verified(self, wanted: Wanted, time: int) -> VerifiedEvidence:
         """What was said, for the appraisal; it convinces nobody but this verifier.
@@ -396,6 +398,7 @@ class PskCollected:
             self.session,
             self.blocks,
             hint=self.hint,
+            log=self.log,
             time=time,
             target=wanted.target,
             transport=wanted.transport,
@@ -427,6 +430,13 @@ def read_psk(opened: OpenedSession, hint: bytes, wanted: Wanted) -> Exchange[Psk
         SpdmError: as `Link.ask`.
     """
     blocks: tuple[MeasurementBlock, ...] = ()
-    if wanted.measurements and opened.link.connection.flag(F.MEAS_CAP_MASK):
-        blocks = yield from get_measurements(opened.link, raw=wanted.raw)
-    return PskCollected(hint, blocks, opened, True)
+    log = b""
+    link = opened.link
+    if wanted.measurements and link.connection.flag(F.MEAS_CAP_MASK):
+        for _ in range(_TRIES_WHILE_CHANGING):
+            blocks = yield from get_measurements(link, raw=wanted.raw)
+            log = yield from _log(link)
+            # A log that grew since the measurements were read leads beyond them.
+            if not log or _leads_to(log, blocks, link.connection):
+                break
+    return PskCollected(hint, blocks, opened, True, log)

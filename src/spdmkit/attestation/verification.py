@@ -373,6 +373,11 @@ class _Verification:
         )
 
     @property
+    def _what(self) -> str:
+        """What CertChainHash is a hash of."""
+        return "key" if self._by_key else "chain"
+
+    @property
     def _by_key(self) -> bool:
         return self.evidence.slot == PROVISIONED_KEY
 
@@ -436,10 +441,11 @@ class _Verification:
         exchanged = any(each.kind is ExchangeKind.KEY_EXCHANGE for each in statements)
         if any(each != digest for each in told):
             raise AuthenticationError(
-                "chain-hash", "CertChainHash of CHALLENGE_AUTH is not that of the chain at hand"
+                "chain-hash",
+                f"CertChainHash of CHALLENGE_AUTH is not that of the {self._what} at hand",
             )
         if told or exchanged:
-            self._passed("chain-hash", "the signature names this very chain")
+            self._passed("chain-hash", f"the signature names this very {self._what}")
         else:
             self.steps.append(
                 Step("chain-hash", Outcome.NOT_COVERED, "no signature at hand names the chain")
@@ -524,6 +530,7 @@ def witness_psk(
     *,
     hint: bytes,
     time: int,
+    log: bytes = b"",
     target: str = "",
     transport: str = "",
 ) -> VerifiedEvidence:
@@ -537,6 +544,7 @@ def witness_psk(
         blocks: measurements that were read in it.
         hint: the key's name.
         time: the time of the appraisal, seconds since 1970.
+        log: measurement extension log that was read in it, or empty.
         target: address of the device.
         transport: how it was reached.
 
@@ -549,7 +557,11 @@ def witness_psk(
         raise ConfigurationError("the session was not opened by a pre-shared key")
     name = safe_text(hint.decode("utf-8", "backslashreplace"))
     evidence = Evidence(
-        (), vca=tuple(opened.link.connection.vca_messages), target=target, transport=transport
+        (),
+        vca=tuple(opened.link.connection.vca_messages),
+        measurement_log=log,
+        target=target,
+        transport=transport,
     )
     try:
         negotiated = read_negotiation(evidence)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from spdmkit.attestation.appraiser import appraise, refused
 from spdmkit.attestation.checks import Expectations
 from spdmkit.attestation.collect import Wanted, collect, collect_psk
+from spdmkit.attestation.conversation import read_negotiation
 from spdmkit.attestation.evidence import Evidence
 from spdmkit.attestation.files import read_bounded
 from spdmkit.attestation.outcome import AttestationResult
@@ -311,7 +312,7 @@ class Verifier:
         try:
             verified, evidence = yield from self._collect(link, wanted, moment, psk)
         except AuthenticationError as error:
-            return Attested(self.refused(error, moment, target=wanted.target))
+            return Attested(self._refused_live(error, link, wanted, moment))
         result = yield from perform(
             lambda: self.appraise(
                 verified,
@@ -390,6 +391,23 @@ class Verifier:
     ) -> AttestationResult:
         """The result for what is not authentic, or cannot be read: untrusted, and in which step."""
         return refused(error, Expectations(time), policy=self.policy, target=target)
+
+    def _refused_live(
+        self, error: AuthenticationError, link: Link, wanted: Wanted, moment: int
+    ) -> AttestationResult:
+        """As `refused`, with what the conversation came to before."""
+        result = self.refused(error, moment, target=wanted.target)
+        result = replace(result, transport=wanted.transport, collected_at=wanted.now)
+        vca = tuple(link.connection.vca_messages)
+        try:
+            negotiated = read_negotiation(Evidence((), vca=vca))
+        except (AuthenticationError, DecodeError):
+            return result  # it did not come to that
+        return replace(
+            result,
+            spdm_version=negotiated.version_text,
+            algorithms=negotiated.selection.names(),
+        )
 
     def _expectations(
         self,
