@@ -218,3 +218,16 @@ def test_what_decrypts_a_recording_is_written_as_a_key_log(
     write_capture(load_vector(name), capture)
     summary = decoded(capsys, str(capture), "--keylog", str(keys))["summary"]
     assert summary["records_decrypted"] == summary["records"] == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("get_digests", 3), ("secured message", 0), ("Application Data", 4)]
+)
+def test_a_filter_by_name(name: str, count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    vector = VECTOR.replace("v12_session_p384", "v12_mctp_session")
+    assert len(decoded(capsys, vector, "--name", name)["messages"]) == count
+
+
+def test_a_filter_by_a_name_that_nothing_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["decode", VECTOR, "--name", "CHALENGE"]) == 2
+    assert "CHALLENGE" in capsys.readouterr().err

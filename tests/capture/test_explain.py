@@ -161,3 +161,10 @@ def test_no_query_raises_anything_else(query: str) -> None:
     except ConfigurationError:
         return
     assert found
+
+
+@pytest.mark.parametrize("name", ["PayloadLen", "BindingVer", "MessageType", "dialect"])
+def test_what_belongs_to_frames(name: str) -> None:
+    found = explain(name)
+    assert [(each.kind, each.name) for each in found] == [("frame field", name)]
+    assert found[0].clause.startswith("DSP0287 6")

@@ -126,7 +126,7 @@ def test_encryption_is_what_other_tools_read() -> None:
     sealed = key.to_pkcs8("pass phrase ü")
     other = serialization.load_der_private_key(sealed, "pass phrase ü".encode())
     assert pkcs8_of(other) == key.to_pkcs8()
-    assert der.integer(600_000) in sealed
+    assert der.encode_integer(600_000) in sealed
 
 
 @pytest.mark.parametrize("version", ["PBESv1SHA1And3KeyTripleDESCBC", "best"])
@@ -269,8 +269,8 @@ def test_ml_dsa_expanded_without_its_seed() -> None:
     assert expanded is not None
     lone = der.tlv(
         der.SEQUENCE,
-        der.integer(0),
-        der.tlv(der.SEQUENCE, der.oid("2.16.840.1.101.3.4.3.19")),
+        der.encode_integer(0),
+        der.tlv(der.SEQUENCE, der.encode_object_identifier("2.16.840.1.101.3.4.3.19")),
         der.tlv(der.OCTET_STRING, der.tlv(der.OCTET_STRING, expanded)),
     )
     with pytest.raises(ConfigurationError, match="without its seed"):
@@ -279,15 +279,19 @@ def test_ml_dsa_expanded_without_its_seed() -> None:
 
 def test_sm2_key_without_its_public_half() -> None:
     secret = der.tlv(
-        der.SEQUENCE, der.integer(1), der.tlv(der.OCTET_STRING, b"\x01".rjust(32, b"\x00"))
+        der.SEQUENCE, der.encode_integer(1), der.tlv(der.OCTET_STRING, b"\x01".rjust(32, b"\x00"))
     )
     with pytest.raises(ConfigurationError, match="without its public half"):
         PrivateKey.load(sm2_pkcs8(secret))
 
 
 def sm2_pkcs8(key: bytes) -> bytes:
-    algorithm = der.tlv(der.SEQUENCE, der.oid("1.2.840.10045.2.1"), der.oid("1.2.156.10197.1.301"))
-    return der.tlv(der.SEQUENCE, der.integer(0), algorithm, der.tlv(der.OCTET_STRING, key))
+    algorithm = der.tlv(
+        der.SEQUENCE,
+        der.encode_object_identifier("1.2.840.10045.2.1"),
+        der.encode_object_identifier("1.2.156.10197.1.301"),
+    )
+    return der.tlv(der.SEQUENCE, der.encode_integer(0), algorithm, der.tlv(der.OCTET_STRING, key))
 
 
 def test_sm2_halves_that_do_not_belong_together() -> None:
@@ -325,7 +329,7 @@ def test_public_keys_need_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_sm2_public_key_that_names_the_curve_twice() -> None:
     """As OpenSSL 3.0 writes it into certificates."""
-    curve = der.oid("1.2.156.10197.1.301")
+    curve = der.encode_object_identifier("1.2.156.10197.1.301")
     spki = der.tlv(
         der.SEQUENCE,
         der.tlv(der.SEQUENCE, curve, curve),
@@ -346,7 +350,9 @@ def test_slh_dsa_sets_are_told_apart_by_their_numbers() -> None:
         (26, "slh-dsa-shake-128s", 32),
         (31, "slh-dsa-shake-256f", 64),
     ):
-        algorithm = der.tlv(der.SEQUENCE, der.oid(f"2.16.840.1.101.3.4.3.{arc}"))
+        algorithm = der.tlv(
+            der.SEQUENCE, der.encode_object_identifier(f"2.16.840.1.101.3.4.3.{arc}")
+        )
         good = der.tlv(der.SEQUENCE, algorithm, der.tlv(der.BIT_STRING, bytes(1 + size)))
         assert PublicKey.from_spki(good).key_type == name
         short = der.tlv(der.SEQUENCE, algorithm, der.tlv(der.BIT_STRING, bytes(size)))
@@ -408,8 +414,10 @@ def test_kinds_of_keys() -> None:
 
 
 def rsa_spki(modulus: int, exponent: int) -> bytes:
-    key = der.tlv(der.SEQUENCE, der.integer(modulus), der.integer(exponent))
-    algorithm = der.tlv(der.SEQUENCE, der.oid("1.2.840.113549.1.1.1"), der.tlv(der.NULL))
+    key = der.tlv(der.SEQUENCE, der.encode_integer(modulus), der.encode_integer(exponent))
+    algorithm = der.tlv(
+        der.SEQUENCE, der.encode_object_identifier("1.2.840.113549.1.1.1"), der.tlv(der.NULL)
+    )
     return der.tlv(der.SEQUENCE, algorithm, der.tlv(der.BIT_STRING, b"\x00", key))
 
 
@@ -464,7 +472,9 @@ def test_bytes_that_are_no_public_key(data: bytes) -> None:
 def test_bare_rsa_key_is_not_a_subject_public_key_info(modulus: int) -> None:
     """cryptography would take PKCS #1 as well."""
     with pytest.raises(DecodeError):
-        PublicKey.from_spki(der.tlv(der.SEQUENCE, der.integer(modulus), der.integer(65537)))
+        PublicKey.from_spki(
+            der.tlv(der.SEQUENCE, der.encode_integer(modulus), der.encode_integer(65537))
+        )
 
 
 @pytest.mark.parametrize(
@@ -481,7 +491,11 @@ def test_bare_rsa_key_is_not_a_subject_public_key_info(modulus: int) -> None:
 def test_sm2_points_off_the_curve(point: bytes) -> None:
     spki = der.tlv(
         der.SEQUENCE,
-        der.tlv(der.SEQUENCE, der.oid("1.2.840.10045.2.1"), der.oid("1.2.156.10197.1.301")),
+        der.tlv(
+            der.SEQUENCE,
+            der.encode_object_identifier("1.2.840.10045.2.1"),
+            der.encode_object_identifier("1.2.156.10197.1.301"),
+        ),
         der.tlv(der.BIT_STRING, b"\x00", point),
     )
     with pytest.raises(DecodeError):

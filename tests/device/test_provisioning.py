@@ -83,11 +83,6 @@ def issued(authority: Authority, csr: bytes) -> tuple[bytes, ...]:
     return (authority.certificate.der, leaf.der)
 
 
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority.root("CN=Provisioner", PrivateKey.from_seed("ecdsa-p256", b"ca"))
-
-
 ALLOWED = ("may_provision = []", 'may_provision = ["psk:0001"]')
 
 

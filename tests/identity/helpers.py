@@ -12,6 +12,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from spdmkit.crypto.der import (
+    BIT_STRING,
+    BOOLEAN,
+    OCTET_STRING,
+    UTF8_STRING,
+    context,
+    encode_integer,
+    encode_object_identifier,
+    sequence,
+    tlv,
+)
 from spdmkit.crypto.keys import PrivateKey
 from spdmkit.crypto.registry import BASE_HASH
 from spdmkit.identity import (
@@ -23,17 +34,6 @@ from spdmkit.identity import (
     distinguished_name,
     oids,
     verify_chain,
-)
-from spdmkit.identity.der import (
-    BIT_STRING,
-    BOOLEAN,
-    OCTET_STRING,
-    UTF8_STRING,
-    context,
-    encode_integer,
-    encode_object_identifier,
-    sequence,
-    tlv,
 )
 
 SHA384 = BASE_HASH.by_name("sha-384")

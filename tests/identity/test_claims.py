@@ -7,6 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from spdmkit.crypto.der import (
+    BIT_STRING,
+    OCTET_STRING,
+    context,
+    encode_integer,
+    encode_object_identifier,
+    sequence,
+    tlv,
+)
 from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
 from spdmkit.identity import (
     Certificate,
@@ -20,15 +29,6 @@ from spdmkit.identity import (
     oids,
     read_tcb_infos,
     safe_text,
-)
-from spdmkit.identity.der import (
-    BIT_STRING,
-    OCTET_STRING,
-    context,
-    encode_integer,
-    encode_object_identifier,
-    sequence,
-    tlv,
 )
 from spdmkit.identity.dice import decode_multi_tcb_info, decode_tcb_info
 

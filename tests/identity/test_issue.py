@@ -12,6 +12,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spdmkit.crypto.der import (
+    OCTET_STRING,
+    SET,
+    UTF8_STRING,
+    context,
+    encode_integer,
+    encode_object_identifier,
+    encode_time,
+    sequence,
+    tlv,
+)
 from spdmkit.crypto.keys import PrivateKey
 from spdmkit.crypto.registry import signature_algorithm
 from spdmkit.errors import (
@@ -44,17 +55,6 @@ from spdmkit.identity import (
 )
 from spdmkit.identity.claims import read_device_names
 from spdmkit.identity.csr import EXTENSION_REQUEST, MAX_CSR
-from spdmkit.identity.der import (
-    OCTET_STRING,
-    SET,
-    UTF8_STRING,
-    context,
-    encode_integer,
-    encode_object_identifier,
-    encode_time,
-    sequence,
-    tlv,
-)
 
 from .helpers import NOW, SHA384, key, refused, verify
 

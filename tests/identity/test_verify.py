@@ -12,6 +12,14 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from spdmkit.crypto.der import (
+    BIT_STRING,
+    NULL,
+    encode_integer,
+    encode_object_identifier,
+    sequence,
+    tlv,
+)
 from spdmkit.crypto.registry import BASE_HASH, signature_algorithm
 from spdmkit.errors import ConfigurationError, DecodeError
 from spdmkit.identity import (
@@ -30,14 +38,6 @@ from spdmkit.identity import (
     VerifiedChain,
     oids,
     verify_chain,
-)
-from spdmkit.identity.der import (
-    BIT_STRING,
-    NULL,
-    encode_integer,
-    encode_object_identifier,
-    sequence,
-    tlv,
 )
 
 from .helpers import (

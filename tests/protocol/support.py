@@ -39,6 +39,7 @@ from spdmkit.protocol.records import TCP_STRICT, RecordProfile
 from spdmkit.protocol.requester.negotiate import negotiate
 from spdmkit.protocol.requester.sessions import PreSharedKey, psk_exchange
 from spdmkit.protocol.responder.device import (
+    Bank,
     CsrRequest,
     KeyPair,
     Measurement,
@@ -109,6 +110,9 @@ class MemoryDevice:
         self.stored: list[SetCertificateRequest] = []
         self.provisioning_error: SpdmError | None = None
         self.endpoint_infos = {1: b"\x01\x00\x00\x00\x03\x00\x00\x00"}
+        self.operations = frozenset({4, 0x20, 0x21, 0x22})
+        self.banks: list[Bank] = []
+        self.configured: list[tuple[int, int, int]] = []
         self.events: list[SupportedEvents] = [dmtf_events([2, 4])]
         self.happened: list[Occurrence] = []
         self.events_lost = False
@@ -174,6 +178,17 @@ class MemoryDevice:
         if self.provisioning_error is not None:
             raise self.provisioning_error
         self.pair_changes.append((key_pair_id, operation, usage, asym, pqc, slot_mask))
+
+    def slot_operations(self) -> frozenset[int]:
+        return self.operations
+
+    def slot_banks(self, peer: Peer) -> Sequence[Bank]:
+        return self.banks
+
+    def configure_bank(self, bank_id: int, asym: int, pqc: int, peer: Peer) -> None:
+        if self.provisioning_error is not None:
+            raise self.provisioning_error
+        self.configured.append((bank_id, asym, pqc))
 
     def endpoint_info(self, sub_code: int) -> bytes | None:
         return self.endpoint_infos.get(sub_code)

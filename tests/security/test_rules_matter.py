@@ -228,7 +228,8 @@ def theirs_alive(pair: Pair) -> bool:
 def _forget_the_limit(patch: pytest.MonkeyPatch) -> None:
     from spdmkit.protocol import opaque
 
-    patch.setattr(opaque, "_read_limit", lambda _elements: 64)
+    offer = opaque.SecuredMessageOffer
+    patch.setattr(opaque, "SecuredMessageOffer", lambda versions, _limit: offer(versions, 64))
     patch.setattr(Link, "_need_room", lambda *_: None)
     original = records.RecordSender.rekey
     patch.setattr(

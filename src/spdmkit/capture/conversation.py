@@ -55,7 +55,7 @@ from spdmkit.messages import (
 from spdmkit.protocol.algorithms import Selection
 from spdmkit.protocol.records import ApplicationData
 
-__all__ = ["Conversation"]
+__all__ = ["OTHER_NAMES", "Conversation"]
 
 _REQUEST = 0x80
 _DOE_WORD = 4
@@ -515,6 +515,10 @@ _NAMES = {
     WireKind.LOST: "not SPDM",
     WireKind.CLOSED: "connection closed",
 }
+
+
+OTHER_NAMES = frozenset((*_NAMES.values(), "secured message", "application data"))
+"""Names of events that are no messages."""
 
 
 def _code_of(raw: bytes) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spdmkit.capture.channels import Channel
-from spdmkit.messages import Context, Message, message_tree
+from spdmkit.messages import MESSAGES, Context, Message, message_tree
 from spdmkit.wire import Node
 
 __all__ = [
@@ -20,6 +20,9 @@ __all__ = [
     "Verdict",
     "node_to_json",
 ]
+
+
+_MESSAGES = frozenset(message.name for message in MESSAGES.values())
 
 
 class EventKind(enum.Enum):
@@ -168,10 +171,18 @@ class ConversationEvent:
             yield from event.walk()
 
     def tree(self) -> Node | None:
-        """The fields of the message; None when it is malformed or no message."""
+        """The fields of the message; None when it is malformed or no message.
+
+        A message that it brings is in `inside`, decoded by what its sender negotiated; so it is
+        not a second time among the fields.
+        """
         if self.message is None or self.context is None:
             return None
-        return message_tree(self.raw, self.context)
+        tree = message_tree(self.raw, self.context)
+        if self.inside:
+            for node in tree.children:
+                node.children = [child for child in node.children if child.name not in _MESSAGES]
+        return tree
 
     def to_json(self, *, fields: bool = True) -> dict[str, Any]:
         """For machines.

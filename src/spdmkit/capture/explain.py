@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spdmkit.capture.decode import Decoder
-from spdmkit.capture.meanings import CAPABILITIES, ERRORS, FRAME_TYPES
+from spdmkit.capture.meanings import CAPABILITIES, ERRORS, FRAME_FIELDS, FRAME_TYPES
 from spdmkit.capture.sources import read_recording
 from spdmkit.capture.text import event_lines
 from spdmkit.crypto import registry
@@ -121,6 +121,7 @@ def _names() -> dict[str, str]:
     names = [code.name for table in (RequestCode, ResponseCode) for code in table]
     names += [error_name(code) for code in ErrorCode]
     names += [name for flags, _, _ in _FLAGS for name in flags.__members__ if "_MASK" not in name]
+    names += list(FRAME_FIELDS)
     names += [entry.short for table, _ in _TABLES for entry in table]
     names += [part.name for struct in _structs() for part in valued(struct.layout.elements)]
     return {_fold(name): name for name in names if name}
@@ -310,6 +311,9 @@ def _fields(text: str) -> Iterator[Explanation]:
     if _number(text) is not None:
         return
     wanted = _fold(text)
+    for name, (clause, meaning) in FRAME_FIELDS.items():
+        if _fold(name) == wanted:
+            yield Explanation("frame field", name, clause, (meaning,))
     for struct in _structs():
         for element in struct.layout.elements:
             parts: list[Any] = [element]

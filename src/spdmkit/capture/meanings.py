@@ -9,7 +9,7 @@ from __future__ import annotations
 from spdmkit.messages import ErrorCode, RequesterFlags, ResponderExtendedFlags, ResponderFlags
 from spdmkit.transports.tcp import MessageType
 
-__all__ = ["CAPABILITIES", "ERRORS", "FRAME_TYPES"]
+__all__ = ["CAPABILITIES", "ERRORS", "FRAME_FIELDS", "FRAME_TYPES"]
 
 E = ErrorCode
 Q, R, X = RequesterFlags, ResponderFlags, ResponderExtendedFlags
@@ -168,3 +168,28 @@ FRAME_TYPES: dict[int, tuple[str, str]] = {
     MessageType.CANNOT_BE_RESPONDER: ("error", "request refused: cannot be the responder"),
 }
 """MessageType of DSP0287 -> its name and meaning (tables 1 and 2)."""
+
+FRAME_FIELDS: dict[str, tuple[str, str]] = {
+    "PayloadLen": (
+        "DSP0287 6, table 1",
+        "2 bytes: the bytes behind the header, and two more in the other dialect.",
+    ),
+    "BindingVer": ("DSP0287 6, table 1", "1 byte: 1. Another value is answered with 0xC1."),
+    "MessageType": (
+        "DSP0287 6, tables 1 and 2",
+        "1 byte: 0x05 message, 0x06 secured message, 0xBF Role-Inquiry, 0xC0 to 0xFF errors.",
+    ),
+    "dialect": (
+        "DSP0287 6, table 1 and figure 2",
+        "strict: PayloadLen is N for N bytes. libspdm: N + 2, and a second header inside records.",
+    ),
+    "SessionID": (
+        "DSP0277 6",
+        "4 bytes: ReqSessionID in the low half, RspSessionID in the high half.",
+    ),
+    "ApplicationDataLength": (
+        "DSP0277 6",
+        "2 bytes, encrypted: the bytes of the message; random bytes may follow it.",
+    ),
+}
+"""What belongs to frames and records, and to no message: its clause, and what it is."""

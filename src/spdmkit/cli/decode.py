@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spdmkit.capture.conversation import OTHER_NAMES
 from spdmkit.capture.decode import Decoder, EventFilter, Summary
 from spdmkit.capture.events import EventKind, Party
 from spdmkit.capture.keylog import KeyLog
@@ -20,6 +22,7 @@ from spdmkit.capture.text import event_lines, summary_lines
 from spdmkit.cli import failure
 from spdmkit.cli.options import common, example
 from spdmkit.errors import ConfigurationError
+from spdmkit.messages import MESSAGES
 
 if TYPE_CHECKING:
     from spdmkit.capture.events import ConversationEvent
@@ -125,13 +128,25 @@ def _filter(options: dict[str, Any]) -> _Chosen:
     except ValueError as error:
         raise ConfigurationError("--session takes a session id in hex") from error
     wanted = EventFilter(
-        names=frozenset(name.upper() for name in options["name"]),
+        names=frozenset(_name(text) for text in options["name"]),
         connections=frozenset(options["connection"]),
         sessions=sessions,
         sender=Party(options["sender"]) if options["sender"] else None,
         failed=options["failed"],
     )
     return _Chosen(wanted, options["after"], options["before"])
+
+
+def _name(text: str) -> str:
+    """A name to filter by, as events have it."""
+    known = {message.name for message in MESSAGES.values()} | OTHER_NAMES
+    names = {name.casefold(): name for name in known}
+    found = names.get(text.casefold().replace(" ", "_")) or names.get(text.casefold())
+    if found is None:
+        close = difflib.get_close_matches(text.casefold(), names, n=3)
+        hint = " or ".join(names[name] for name in close) or "for example GET_VERSION"
+        raise ConfigurationError(f"--name: nothing is called {text!r}", hint=hint)
+    return found
 
 
 def _print_text(

@@ -62,6 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evidence": ("evidence", "Look into recorded evidence; import and export it."),
     "reference": ("reference", "Keep reference values: what devices should measure."),
     "policy": ("policy", "Check what is demanded of devices."),
+    "session": ("session", "Open a secure session and carry lines or a file through it."),
     "probe": ("probe", "Show what a device supports: versions, algorithms, slots."),
     "device": ("device", "Make and serve a software device."),
     "verifier": ("verifier", "Verify devices, and provide what they ask for."),

@@ -146,8 +146,8 @@ class PublicKey:
 
     def algorithm_identifier(self) -> bytes:
         """The DER AlgorithmIdentifier, as PublicKeyInfo of KEY_PAIR_INFO has it."""
-        info = der.Reader(self._spki, "SubjectPublicKeyInfo").nested(der.SEQUENCE, "key")
-        return info.element(der.SEQUENCE, "algorithm")
+        info = der.Reader(self._spki, structure="SubjectPublicKeyInfo").enter(der.SEQUENCE, "key")
+        return info.whole(der.SEQUENCE, "algorithm")
 
     def to_pem(self) -> bytes:
         """The SubjectPublicKeyInfo in PEM."""

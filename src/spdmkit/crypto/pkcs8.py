@@ -26,10 +26,10 @@ ITERATIONS = 600_000
 MAX_ITERATIONS = 10_000_000
 _SALT_SIZE = _IV_SIZE = 16
 
-_PBES2 = der.oid("1.2.840.113549.1.5.13")
-_PBKDF2 = der.oid("1.2.840.113549.1.5.12")
-_HMAC_SHA256 = der.oid("1.2.840.113549.2.9")
-_AES256_CBC = der.oid("2.16.840.1.101.3.4.1.42")
+_PBES2 = der.encode_object_identifier("1.2.840.113549.1.5.13")
+_PBKDF2 = der.encode_object_identifier("1.2.840.113549.1.5.12")
+_HMAC_SHA256 = der.encode_object_identifier("1.2.840.113549.2.9")
+_AES256_CBC = der.encode_object_identifier("2.16.840.1.101.3.4.1.42")
 _WHAT = "EncryptedPrivateKeyInfo"
 
 
@@ -73,7 +73,7 @@ def encrypt(content: bytes, passphrase: bytes) -> bytes:
         der.tlv(
             der.SEQUENCE,
             der.tlv(der.OCTET_STRING, salt),
-            der.integer(ITERATIONS),
+            der.encode_integer(ITERATIONS),
             der.tlv(der.SEQUENCE, _HMAC_SHA256, der.tlv(der.NULL)),
         ),
     )
@@ -113,7 +113,10 @@ def decrypt(content: bytes, passphrase: bytes) -> bytes | None:
 def is_clear(content: bytes) -> bool:
     """Whether DER looks like a private key that is not encrypted: they all begin with a version."""
     try:
-        return der.Reader(content, _WHAT).nested(der.SEQUENCE, _WHAT).peek() == der.INTEGER
+        return (
+            der.Reader(content, structure=_WHAT).enter(der.SEQUENCE, _WHAT).next_tag()
+            == der.INTEGER
+        )
     except DecodeError:
         return False
 
@@ -124,24 +127,24 @@ def _cipher_key(passphrase: bytes, salt: bytes, iterations: int) -> algorithms.A
 
 def _read(content: bytes) -> tuple[bytes, int, bytes, bytes]:
     """Salt, iterations, IV and ciphertext of what `encrypt` made."""
-    outer = der.Reader(content, _WHAT)
-    info = outer.nested(der.SEQUENCE, "EncryptedPrivateKeyInfo")
+    outer = der.Reader(content, structure=_WHAT)
+    info = outer.enter(der.SEQUENCE, "EncryptedPrivateKeyInfo")
     outer.finish("EncryptedPrivateKeyInfo")
-    scheme = info.nested(der.SEQUENCE, "encryptionAlgorithm")
+    scheme = info.enter(der.SEQUENCE, "encryptionAlgorithm")
     _expect(scheme, _PBES2)
-    parameters = scheme.nested(der.SEQUENCE, "parameters")
-    derivation = parameters.nested(der.SEQUENCE, "keyDerivationFunc")
+    parameters = scheme.enter(der.SEQUENCE, "parameters")
+    derivation = parameters.enter(der.SEQUENCE, "keyDerivationFunc")
     _expect(derivation, _PBKDF2)
-    pbkdf2 = derivation.nested(der.SEQUENCE, "PBKDF2-params")
-    salt = pbkdf2.content(der.OCTET_STRING, "salt")
-    iterations = pbkdf2.integer("iterationCount")
-    function = pbkdf2.nested(der.SEQUENCE, "prf")
+    pbkdf2 = derivation.enter(der.SEQUENCE, "PBKDF2-params")
+    salt = pbkdf2.take(der.OCTET_STRING, "salt")
+    iterations = pbkdf2.natural("iterationCount")
+    function = pbkdf2.enter(der.SEQUENCE, "prf")
     _expect(function, _HMAC_SHA256)
     pbkdf2.finish("PBKDF2-params")
-    cipher = parameters.nested(der.SEQUENCE, "encryptionScheme")
+    cipher = parameters.enter(der.SEQUENCE, "encryptionScheme")
     _expect(cipher, _AES256_CBC)
-    iv = cipher.content(der.OCTET_STRING, "iv")
-    sealed = info.content(der.OCTET_STRING, "encryptedData")
+    iv = cipher.take(der.OCTET_STRING, "iv")
+    sealed = info.take(der.OCTET_STRING, "encryptedData")
     info.finish("EncryptedPrivateKeyInfo")
     if len(iv) != _IV_SIZE or iterations == 0:
         raise DecodeError(_WHAT, "parameters", 0, "not usable")
@@ -149,14 +152,16 @@ def _read(content: bytes) -> tuple[bytes, int, bytes, bytes]:
 
 
 def _expect(reader: der.Reader, identifier: bytes) -> None:
-    found = reader.element(der.OBJECT_IDENTIFIER, "algorithm")
+    found = reader.whole(der.OBJECT_IDENTIFIER, "algorithm")
     if found != identifier:
         raise DecodeError(_WHAT, "algorithm", 0, "another algorithm")
 
 
 # --- ML-DSA: RFC 9881 has three forms of a private key, cryptography reads one of them -----------
 
-_ML_DSA_OIDS = frozenset(der.oid(f"2.16.840.1.101.3.4.3.{arc}") for arc in (17, 18, 19))
+_ML_DSA_OIDS = frozenset(
+    der.encode_object_identifier(f"2.16.840.1.101.3.4.3.{arc}") for arc in (17, 18, 19)
+)
 _ML_DSA_SEED = 0x80  # [0] IMPLICIT OCTET STRING
 
 
@@ -174,7 +179,7 @@ def seed_only(content: bytes) -> bytes:
     if found is None:
         return content
     identifier, key = found
-    tag = key.peek()
+    tag = key.next_tag()
     if tag == der.OCTET_STRING:
         raise ConfigurationError(
             "the ML-DSA private key is stored expanded and without its seed",
@@ -182,10 +187,10 @@ def seed_only(content: bytes) -> bytes:
         )
     if tag != der.SEQUENCE:
         return content
-    seed = key.nested(der.SEQUENCE, "both").content(der.OCTET_STRING, "seed")
+    seed = key.enter(der.SEQUENCE, "both").take(der.OCTET_STRING, "seed")
     return der.tlv(
         der.SEQUENCE,
-        der.integer(0),
+        der.encode_integer(0),
         der.tlv(der.SEQUENCE, identifier),
         der.tlv(der.OCTET_STRING, der.tlv(_ML_DSA_SEED, seed)),
     )
@@ -198,11 +203,11 @@ def expanded_key(content: bytes) -> bytes | None:
         DecodeError: the key is malformed.
     """
     found = _ml_dsa(content)
-    if found is None or found[1].peek() != der.SEQUENCE:
+    if found is None or found[1].next_tag() != der.SEQUENCE:
         return None
-    both = found[1].nested(der.SEQUENCE, "both")
-    both.content(der.OCTET_STRING, "seed")
-    expanded = both.content(der.OCTET_STRING, "expandedKey")
+    both = found[1].enter(der.SEQUENCE, "both")
+    both.take(der.OCTET_STRING, "seed")
+    expanded = both.take(der.OCTET_STRING, "expandedKey")
     both.finish("both")
     return expanded
 
@@ -210,12 +215,12 @@ def expanded_key(content: bytes) -> bytes | None:
 def _ml_dsa(content: bytes) -> tuple[bytes, der.Reader] | None:
     """The algorithm and the key inside, when it is ML-DSA."""
     try:
-        info = der.Reader(content, "PrivateKeyInfo").nested(der.SEQUENCE, "PrivateKeyInfo")
-        info.integer("version")
-        algorithm = info.nested(der.SEQUENCE, "privateKeyAlgorithm")
-        identifier = algorithm.element(der.OBJECT_IDENTIFIER, "algorithm")
+        info = der.Reader(content, structure="PrivateKeyInfo").enter(der.SEQUENCE, "PrivateKeyInfo")
+        info.natural("version")
+        algorithm = info.enter(der.SEQUENCE, "privateKeyAlgorithm")
+        identifier = algorithm.whole(der.OBJECT_IDENTIFIER, "algorithm")
         if identifier not in _ML_DSA_OIDS:
             return None
-        return identifier, info.nested(der.OCTET_STRING, "privateKey")
+        return identifier, info.enter(der.OCTET_STRING, "privateKey")
     except DecodeError:
         return None

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RawPrivate", "RawPublic", "generate", "load_private", "parse_spki", "slh_dsa_module"]
 
-_EC_PUBLIC_KEY = der.oid("1.2.840.10045.2.1")
-_SM2_CURVE = der.oid("1.2.156.10197.1.301")
+_EC_PUBLIC_KEY = der.encode_object_identifier("1.2.840.10045.2.1")
+_SM2_CURVE = der.encode_object_identifier("1.2.156.10197.1.301")
 
 #: id-slh-dsa-* are numbered 20 to 31 under nistAlgorithms sigAlgs in this order (RFC 9814).
 _SLH_DSA_ORDER = tuple(
@@ -30,7 +30,8 @@ _SLH_DSA_ORDER = tuple(
     for speed in "sf"
 )
 _SLH_DSA_OID = {
-    name: der.oid(f"2.16.840.1.101.3.4.3.{20 + index}") for index, name in enumerate(_SLH_DSA_ORDER)
+    name: der.encode_object_identifier(f"2.16.840.1.101.3.4.3.{20 + index}")
+    for index, name in enumerate(_SLH_DSA_ORDER)
 }
 _SLH_DSA_NAME = {identifier: name for name, identifier in _SLH_DSA_OID.items()}
 
@@ -91,11 +92,14 @@ class RawPrivate:
         if self.key_type == "sm2":
             point = der.tlv(der.BIT_STRING, b"\x00\x04", self.raw_public)
             key = der.tlv(
-                der.SEQUENCE, der.integer(1), der.tlv(der.OCTET_STRING, key), der.tlv(0xA1, point)
+                der.SEQUENCE,
+                der.encode_integer(1),
+                der.tlv(der.OCTET_STRING, key),
+                der.tlv(0xA1, point),
             )
         return der.tlv(
             der.SEQUENCE,
-            der.integer(0),
+            der.encode_integer(0),
             der.tlv(der.SEQUENCE, *_identifier(self.key_type)),
             der.tlv(der.OCTET_STRING, key),
         )
@@ -113,14 +117,17 @@ def _identifier(key_type: str) -> tuple[bytes, ...]:
 
 def _key_type(algorithm: der.Reader) -> str:
     """The key type an AlgorithmIdentifier names, or empty when it is none of ours."""
-    identifier = algorithm.element(der.OBJECT_IDENTIFIER, "algorithm")
+    identifier = algorithm.whole(der.OBJECT_IDENTIFIER, "algorithm")
     if identifier in _SLH_DSA_NAME:
         algorithm.finish("parameters")  # RFC 9909: absent
         return _SLH_DSA_NAME[identifier]
     # OpenSSL 3.0 names the curve in both places.
-    if identifier not in {_EC_PUBLIC_KEY, _SM2_CURVE} or algorithm.peek() != der.OBJECT_IDENTIFIER:
+    if (
+        identifier not in {_EC_PUBLIC_KEY, _SM2_CURVE}
+        or algorithm.next_tag() != der.OBJECT_IDENTIFIER
+    ):
         return ""
-    if algorithm.element(der.OBJECT_IDENTIFIER, "parameters") != _SM2_CURVE:
+    if algorithm.whole(der.OBJECT_IDENTIFIER, "parameters") != _SM2_CURVE:
         return ""
     algorithm.finish("parameters")
     return "sm2"
@@ -133,11 +140,11 @@ def parse_spki(data: bytes) -> RawPublic | None:
         DecodeError: the bytes are not a SubjectPublicKeyInfo, or the key is malformed.
     """
     what = "SubjectPublicKeyInfo"
-    outer = der.Reader(data, what)
-    info = outer.nested(der.SEQUENCE, what)
+    outer = der.Reader(data, structure=what)
+    info = outer.enter(der.SEQUENCE, what)
     outer.finish(what)
-    key_type = _key_type(info.nested(der.SEQUENCE, "algorithm"))
-    key = info.bits("subjectPublicKey")
+    key_type = _key_type(info.enter(der.SEQUENCE, "algorithm"))
+    key = info.whole_bits("subjectPublicKey")
     info.finish(what)
     if not key_type:
         return None
@@ -200,16 +207,16 @@ def load_private(content: bytes) -> RawPrivate | None:
         UnsupportedAlgorithm: gmssl-pyx, needed to check an SM2 key, is not there.
     """
     what = "PrivateKeyInfo"
-    info = der.Reader(content, what)
+    info = der.Reader(content, structure=what)
     try:
-        info = info.nested(der.SEQUENCE, what)
-        info.integer("version")
-        key_type = _key_type(info.nested(der.SEQUENCE, "privateKeyAlgorithm"))
+        info = info.enter(der.SEQUENCE, what)
+        info.natural("version")
+        key_type = _key_type(info.enter(der.SEQUENCE, "privateKeyAlgorithm"))
     except DecodeError:  # PEM, the older forms, encrypted: cryptography's to read or to refuse
         return None
     if not key_type:
         return None
-    key = info.content(der.OCTET_STRING, "privateKey")
+    key = info.take(der.OCTET_STRING, "privateKey")
     if key_type == "sm2":
         return _sm2_private(key)
     size = slh_dsa_sizes(key_type)[1]
@@ -220,19 +227,19 @@ def load_private(content: bytes) -> RawPrivate | None:
 
 def _sm2_private(key: bytes) -> RawPrivate:
     what = "ECPrivateKey"
-    info = der.Reader(key, what).nested(der.SEQUENCE, what)
-    info.integer("version")
-    secret = info.content(der.OCTET_STRING, "privateKey")
+    info = der.Reader(key, structure=what).enter(der.SEQUENCE, what)
+    info.natural("version")
+    secret = info.take(der.OCTET_STRING, "privateKey")
     if len(secret) != 32 or not 0 < int.from_bytes(secret, "big") < SM2_N - 1:
         raise DecodeError(what, "privateKey", 0, "not a number of SM2's order")
-    if info.peek() == 0xA0:
-        info.content(0xA0, "parameters")
-    if info.peek() != 0xA1:
+    if info.next_tag() == 0xA0:
+        info.take(0xA0, "parameters")
+    if info.next_tag() != 0xA1:
         raise ConfigurationError(
             "the SM2 private key comes without its public half",
             hint="write it again with a tool that stores both, such as openssl pkcs8",
         )
-    point = _sm2_point(info.nested(0xA1, "publicKey").bits("publicKey"), what)
+    point = _sm2_point(info.enter(0xA1, "publicKey").whole_bits("publicKey"), what)
     library = GMSSL.load()
     probe = bytes(range(32))
     if not library.sm2_verify_sm3_digest(point, probe, library.sm2_sign_sm3_digest(secret, probe)):

@@ -33,7 +33,7 @@ from spdmkit.messages import (
     ResponderFlags,
 )
 from spdmkit.protocol.session import MutualAuth
-from spdmkit.protocol.settings import ALL_VERSIONS, AlgorithmSet, Settings
+from spdmkit.protocol.settings import ALL_VERSIONS, MAX_TCP_MESSAGE, AlgorithmSet, Settings
 
 __all__ = [
     "ALGORITHM_KEYS",
@@ -89,6 +89,7 @@ class LimitsTable(Strict, frozen=True, kw_only=True):
 
     Attributes:
         data_transfer_size: the largest message taken in one piece, bytes (DataTransferSize).
+        transmit_size: the largest message sent in one piece, bytes; larger ones go in chunks.
         max_message_size: the largest taken at all, in chunks, bytes (MaxSPDMmsgSize).
         ct_exponent: cryptography takes at most 2 to this many microseconds (CTExponent).
         heartbeat_period: seconds after which a silent session ends; 0 never.
@@ -97,6 +98,7 @@ class LimitsTable(Strict, frozen=True, kw_only=True):
     """
 
     data_transfer_size: Annotated[int, msgspec.Meta(ge=42, le=0xFF00)] = 0xFF00
+    transmit_size: Annotated[int, msgspec.Meta(ge=42, le=MAX_TCP_MESSAGE)] = MAX_TCP_MESSAGE
     max_message_size: Annotated[int, msgspec.Meta(ge=42, le=1 << 24)] = 1 << 20
     ct_exponent: Annotated[int, msgspec.Meta(ge=0, le=31)] = 20
     heartbeat_period: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
@@ -263,6 +265,7 @@ class Configuration(Strict, frozen=True, kw_only=True):
             extended_capabilities=extended,
             algorithms=self._algorithms(),
             data_transfer_size=limits.data_transfer_size,
+            transmit_size=limits.transmit_size,
             max_message_size=limits.max_message_size,
             ct_exponent=limits.ct_exponent,
             heartbeat_period=limits.heartbeat_period,

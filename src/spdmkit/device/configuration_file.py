@@ -31,10 +31,8 @@ FILE_NAME: Final = "device.toml"
 _PUBLIC_KEY: Final = "requester_public_key"
 MAX_SIZE: Final = 1 << 20
 """Largest `device.toml` that is read, in bytes."""
-NOT_HERE: Final = frozenset(
-    {"ALIAS_CERT_CAP", "CERT_INSTALL_RESET_CAP", "SET_KEY_PAIR_RESET_CAP", "SLOT_MGMT_CAP"}
-)
-"""Capabilities that a software device does not have: it needs no reset and has no banks."""
+NOT_HERE: Final = frozenset({"ALIAS_CERT_CAP", "CERT_INSTALL_RESET_CAP", "SET_KEY_PAIR_RESET_CAP"})
+"""Capabilities that a software device does not have: it needs no reset."""
 
 
 def load_configuration(folder: Path) -> Configuration:

@@ -23,7 +23,7 @@ from typing import Protocol, TypeAlias
 
 from spdmkit.crypto.registry import HashAlgorithm, SignatureAlgorithm, SignatureFamily
 from spdmkit.crypto.signing import LocalSigner
-from spdmkit.device import key_pairs
+from spdmkit.device import banks, key_pairs
 from spdmkit.device.configuration import Configuration, registry_id
 from spdmkit.device.configuration_file import FILE_NAME, load_configuration
 from spdmkit.device.journal import Journal
@@ -56,6 +56,7 @@ from spdmkit.messages import (
     DmtfEventType,
     ErrorCode,
     ResponderFlags,
+    SlotManagementSubCode,
 )
 from spdmkit.messages.endpoint_info import (
     DeviceClassIdentifier,
@@ -67,6 +68,7 @@ from spdmkit.protocol.credentials import Credentials, ProvisionedKey, Slot
 from spdmkit.protocol.notifier import EventsSince, SupportedEvents, dmtf_events
 from spdmkit.protocol.proofs import ProvenKey
 from spdmkit.protocol.responder.device import (
+    Bank,
     CsrRequest,
     KeyPair,
     Measurement,
@@ -371,12 +373,15 @@ class FolderDevice:
                 error_code=ErrorCode.UNSPECIFIED,
             )
         with self._lock:
+            owner = self._owners().get(request.slot_id)
             if request.erase:
                 self._erase(request.slot_id)
             else:
                 self._store(request)
+            owner = self._owners().get(request.slot_id, owner)
             self._credentials = self._build_credentials()
-        self.journal.slots_changed([request.slot_id])
+            bank = None if owner is None else banks.bank_of(self._keys.entries, owner)
+        self.journal.slots_changed([request.slot_id], bank)
 
     def _erase(self, slot_id: int) -> None:
         if slot_id not in self._slots.entries:
@@ -483,7 +488,8 @@ class FolderDevice:
                 raise _storage_failed(error) from error
             self._credentials = self._build_credentials()
             affected = entry.slots | after.slots | self._holds(key_pair_id)
-        self.journal.slots_changed(affected)
+            bank = banks.bank_of(self._keys.entries, key_pair_id)
+        self.journal.slots_changed(affected, bank)
 
     def _holds(self, key_pair_id: int) -> frozenset[int]:
         """Slots with certificates for a key pair."""
@@ -503,6 +509,52 @@ class FolderDevice:
         """Slot -> the key pair it belongs to."""
         provisioned = {each.slot_id: each.key_pair_id for each in self._slots.entries.values()}
         return {**self._reserved(), **provisioned}
+
+    # -- banks of slots -------------------------------------------------------------------------
+
+    def slot_operations(self) -> frozenset[int]:
+        """Optional SubCodes: what the capabilities of GET_CSR and SET_CERTIFICATE allow.
+
+        The algorithms of banks are those of the keys, so that there is no ManageBank.
+        """
+        flags = self.configuration.flags
+        found: set[int] = set()
+        if flags & ResponderFlags.CSR_CAP:
+            found.add(SlotManagementSubCode.GET_CSR)
+        if flags & ResponderFlags.SET_CERT_CAP:
+            found |= {SlotManagementSubCode.SET_CERTIFICATE, SlotManagementSubCode.MANAGE_SLOT}
+        return frozenset(found)
+
+    def slot_banks(self, peer: Peer) -> Sequence[Bank]:
+        """One bank for each type of key.
+
+        Raises:
+            ProtocolViolation: outside a session, and not in a trusted environment (10.32).
+        """
+        trust = self.configuration.trust
+        if peer.session_id is None and not trust.trusted_environment:
+            raise ProtocolViolation(
+                "SLOT_MANAGEMENT outside a session", error_code=ErrorCode.SESSION_REQUIRED
+            )
+        return banks.banks(
+            self._keys.entries,
+            self._slots.entries,
+            self._owners(),
+            room=self.configuration.device.slots,
+            writable=bool(self.configuration.flags & ResponderFlags.SET_CERT_CAP),
+            trusted_environment=trust.trusted_environment,
+        )
+
+    def configure_bank(self, bank_id: int, asym: int, pqc: int, peer: Peer) -> None:  # noqa: ARG002 - the protocol's signature
+        """Never called: ManageBank is not among `slot_operations`.
+
+        Raises:
+            ProtocolViolation: always.
+        """
+        raise ProtocolViolation(
+            "the algorithms of banks are those of the keys",
+            error_code=ErrorCode.UNSUPPORTED_REQUEST,
+        )
 
     # -- events ---------------------------------------------------------------------------------
 

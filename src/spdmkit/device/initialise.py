@@ -62,6 +62,8 @@ capabilities = [
     "HBEAT_CAP", "KEY_UPD_CAP", "CHUNK_CAP", "LARGE_RESP_CAP", "SET_CERT_CAP", "CSR_CAP",
     "EP_INFO_CAP_SIG", "EVENT_CAP", "GET_KEY_PAIR_INFO_CAP", "SET_KEY_PAIR_INFO_CAP",
 ]
+# Flags of ExtFlags (table 16), from 1.4.
+extended_capabilities = ["SLOT_MGMT_CAP"]
 
 # A list of algorithms that is left out stands for all that are available here.
 [algorithms]

@@ -50,12 +50,19 @@ class Journal:
         if mask:
             self.record(DmtfEventType.MEASUREMENT_CHANGED, mask.to_bytes(32, "little"))
 
-    def slots_changed(self, slots: Iterable[int]) -> None:
-        """Record that what DIGESTS tells of slots has changed: in this bank, the only one."""
+    def slots_changed(self, slots: Iterable[int], bank: int | None = None) -> None:
+        """Record that what DIGESTS tells of slots has changed, and in which bank; nothing for none.
+
+        Args:
+            slots: slot ids.
+            bank: BankID, None when no bank has them.
+        """
         mask = sum(1 << slot for slot in set(slots))
-        if mask:
-            self.record(DmtfEventType.CERTIFICATE_CHANGED, bytes((mask,)))
-            self.record(DmtfEventType.CERTIFICATE_MANAGEMENT_CHANGED, bytes((0, mask)))
+        if not mask:
+            return
+        self.record(DmtfEventType.CERTIFICATE_CHANGED, bytes((mask,)))
+        if bank is not None:
+            self.record(DmtfEventType.CERTIFICATE_MANAGEMENT_CHANGED, bytes((bank, mask)))
 
     def record(
         self,

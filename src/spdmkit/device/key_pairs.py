@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from spdmkit.crypto.der import Reader
 from spdmkit.crypto.keys import PrivateKey
 from spdmkit.crypto.registry import BASE_ASYM, PQC_ASYM, SignatureAlgorithm
 from spdmkit.device.key_store import KeyEntry
 from spdmkit.errors import ProtocolViolation
-from spdmkit.identity.der import Reader
 from spdmkit.messages import ErrorCode, KeyPairOperation, KeyUsage
 from spdmkit.messages.key_pairs import KeyPairAlgorithms, KeyPairCapabilities
 from spdmkit.protocol.credentials import ALL_USES
 from spdmkit.protocol.responder.device import KeyPair
 
-__all__ = ["KeyPairChange", "changed", "describe"]
+__all__ = ["KeyPairChange", "algorithm_bits", "algorithm_for", "changed", "describe"]
 
 _ASYM: Final[dict[str, KeyPairAlgorithms]] = {
     "rsa-2048": KeyPairAlgorithms.RSA_2048,
@@ -60,6 +60,18 @@ class KeyPairChange:
     slot_mask: int
 
 
+def algorithm_bits(key_type: str) -> tuple[int, int]:
+    """A type of key as bits of tables 113 (AsymAlgo) and 114 (PqcAsymAlgo); one of them is 0."""
+    pqc = PQC_ASYM.mask(each for each in PQC_ASYM if each.key_type == key_type)
+    return int(_ASYM.get(key_type, 0)), pqc
+
+
+def algorithm_for(key_type: str) -> str:
+    """The name of a signature algorithm that takes such a key; empty when none is available."""
+    found = _usable().get(key_type)
+    return "" if found is None else found.name
+
+
 def describe(entry: KeyEntry, slots: frozenset[int], *, changeable: bool) -> KeyPair:
     """A key pair as KEY_PAIR_INFO tells it.
 
@@ -76,9 +88,9 @@ def describe(entry: KeyEntry, slots: frozenset[int], *, changeable: bool) -> Key
         usage_capabilities=int(ALL_USES),
         current_usage=int(entry.usage),
         asym_capabilities=sum(bit for name, bit in _ASYM.items() if name in usable),
-        current_asym=int(_ASYM.get(entry.key_type, 0)),
+        current_asym=algorithm_bits(entry.key_type)[0],
         pqc_capabilities=PQC_ASYM.mask(e for e in usable.values() if e.pqc),
-        current_pqc=PQC_ASYM.mask(e for e in PQC_ASYM if e.key_type == entry.key_type),
+        current_pqc=algorithm_bits(entry.key_type)[1],
         public_key_info=b"" if entry.key is None else _algorithm_identifier(entry.key),
         slot_mask=sum(1 << slot for slot in slots),
     )

@@ -24,17 +24,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
 
-from spdmkit.crypto.keys import PublicKey
-from spdmkit.crypto.signing import verify_certificate
-from spdmkit.errors import AuthenticationError, DecodeError
-from spdmkit.identity import oids
-from spdmkit.identity.der import (
+from spdmkit.crypto.der import (
     INTEGER,
     OBJECT_IDENTIFIER,
     SEQUENCE,
     Reader,
     context,
 )
+from spdmkit.crypto.keys import PublicKey
+from spdmkit.crypto.signing import verify_certificate
+from spdmkit.errors import AuthenticationError, DecodeError
+from spdmkit.identity import oids
 from spdmkit.identity.text import safe_text
 
 __all__ = [

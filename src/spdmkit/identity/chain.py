@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from spdmkit.crypto.der import SEQUENCE, header_length
 from spdmkit.errors import ConfigurationError, DecodeError
 from spdmkit.identity.certificate import PYCA_ERRORS, Certificate, known_certificate
-from spdmkit.identity.der import SEQUENCE, header_length
 
 if TYPE_CHECKING:
     from spdmkit.crypto.hashes import HashAlgorithm

@@ -13,10 +13,10 @@ from typing import Final
 
 from cryptography.x509.oid import NameOID
 
+from spdmkit.crypto.der import Reader
 from spdmkit.errors import AuthenticationError, ConfigurationError
 from spdmkit.identity import oids
 from spdmkit.identity.certificate import Certificate, Extended
-from spdmkit.identity.der import Reader
 from spdmkit.identity.text import safe_text
 from spdmkit.messages import CertificateModel
 

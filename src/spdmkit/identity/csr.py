@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
-from spdmkit.crypto.keys import PublicKey
-from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
-from spdmkit.identity import oids
-from spdmkit.identity.certificate import Extended, is_raw_key, name_text, reading, verify_raw
-from spdmkit.identity.der import (
+from spdmkit.crypto.der import (
     BOOLEAN,
     SEQUENCE,
     SET,
@@ -29,6 +25,10 @@ from spdmkit.identity.der import (
     sequence,
     tlv,
 )
+from spdmkit.crypto.keys import PublicKey
+from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
+from spdmkit.identity import oids
+from spdmkit.identity.certificate import Extended, is_raw_key, name_text, reading, verify_raw
 from spdmkit.identity.issue import (
     NameLike,
     Profile,

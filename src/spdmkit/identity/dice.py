@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from spdmkit.crypto.der import INTEGER, Reader, context
 from spdmkit.identity import oids
 from spdmkit.identity.certificate import Certificate
-from spdmkit.identity.der import INTEGER, Reader, context
 from spdmkit.identity.text import safe_text
 
 __all__ = ["Fwid", "TcbInfo", "decode_multi_tcb_info", "decode_tcb_info", "read_tcb_infos"]

@@ -23,10 +23,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
 from cryptography.x509.oid import NameOID
 
-from spdmkit.errors import ConfigurationError, SpdmError, UnsupportedAlgorithm
-from spdmkit.identity import oids
-from spdmkit.identity.certificate import PYCA_ERRORS, Certificate, read_spki
-from spdmkit.identity.der import (
+from spdmkit.crypto.der import (
     BOOLEAN,
     OCTET_STRING,
     UTF8_STRING,
@@ -37,6 +34,9 @@ from spdmkit.identity.der import (
     sequence,
     tlv,
 )
+from spdmkit.errors import ConfigurationError, SpdmError, UnsupportedAlgorithm
+from spdmkit.identity import oids
+from spdmkit.identity.certificate import PYCA_ERRORS, Certificate, read_spki
 from spdmkit.identity.scheme import Scheme
 from spdmkit.messages import CertificateModel
 

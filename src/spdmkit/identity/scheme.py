@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from spdmkit.crypto.rawkeys import RawPrivate
-from spdmkit.crypto.signing import sign_certificate
-from spdmkit.errors import ConfigurationError
-from spdmkit.identity import oids
-from spdmkit.identity.der import (
+from spdmkit.crypto.der import (
     BIT_STRING,
     NULL,
     context,
@@ -21,6 +17,10 @@ from spdmkit.identity.der import (
     sequence,
     tlv,
 )
+from spdmkit.crypto.rawkeys import RawPrivate
+from spdmkit.crypto.signing import sign_certificate
+from spdmkit.errors import ConfigurationError
+from spdmkit.identity import oids
 
 if TYPE_CHECKING:
     from spdmkit.crypto.keys import PrivateKey

@@ -75,6 +75,10 @@ class Connection:
         event_source: where a requester's own events come from, or None; a responder has its device.
         requester_proof: what basic mutual authentication showed of the requester.
         clear_handshake: the session whose handshake goes on in the clear, or None.
+        record_alternatives: other record profiles that the far end may have, while a requester
+            has to find out (`records=auto`).
+        record_refused: a record of ours was answered in the clear, or one of the peer's could not
+            be opened; the session ended by it.
     """
 
     def __init__(
@@ -107,6 +111,8 @@ class Connection:
         self.random = random
         self.events: EventSink = events or (lambda _event: None)
         self.record_profile = record_profile
+        self.record_alternatives: tuple[RecordProfile, ...] = ()
+        self.record_refused = False
         self.log_keys = log_keys
         self.credentials = credentials
         self.event_source: EventSource | None = None

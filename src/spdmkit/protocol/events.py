@@ -121,9 +121,15 @@ class PeerNotification:
 
 @dataclass(frozen=True, slots=True)
 class SlotChanged:
-    """A slot of the peer holds another chain than before, or none: what was read of it is stale."""
+    """A slot of the peer holds another chain than before, or none: what was read of it is stale.
+
+    Attributes:
+        slot_id: the slot.
+        bank_id: of which bank; None for the one that negotiation selected.
+    """
 
     slot_id: int
+    bank_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,16 @@ from spdmkit.protocol.requester.sessions import (
     key_update,
     psk_exchange,
 )
+from spdmkit.protocol.requester.slots import (
+    configure_bank,
+    erase_bank_slot,
+    get_bank_certificate,
+    get_bank_csr,
+    get_bank_details,
+    get_bank_info,
+    get_slot_sub_codes,
+    set_bank_certificate,
+)
 from spdmkit.protocol.requester.upkeep import poll
 from spdmkit.protocol.requester.vendor import vendor_defined
 
@@ -66,12 +76,18 @@ __all__ = [
     "change_key_pair",
     "changed_measurements",
     "changed_slots",
+    "configure_bank",
     "device_classes",
     "dmtf_event_group",
     "end_session",
+    "erase_bank_slot",
     "erase_certificate",
     "erase_key_pair",
     "generate_key_pair",
+    "get_bank_certificate",
+    "get_bank_csr",
+    "get_bank_details",
+    "get_bank_info",
     "get_capabilities",
     "get_certificate",
     "get_csr",
@@ -84,6 +100,7 @@ __all__ = [
     "get_measurements",
     "get_signed_endpoint_info",
     "get_signed_measurements",
+    "get_slot_sub_codes",
     "get_supported_event_types",
     "get_version",
     "heartbeat",
@@ -95,6 +112,7 @@ __all__ = [
     "psk_exchange",
     "send_events",
     "serve_encapsulated",
+    "set_bank_certificate",
     "set_certificate",
     "subscribe_event_types",
     "vendor_defined",

@@ -479,6 +479,7 @@ class Link:
                 raise self._clear_answer(frame.body)
             return session.opened(frame.body, connection.clock())
         except SpdmError as error:
+            connection.record_refused = True
             connection.end_session(session, str(error))
             raise
 

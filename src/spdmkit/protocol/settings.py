@@ -19,7 +19,7 @@ from spdmkit.messages import V10, V11, V12, V13, V14
 from spdmkit.protocol.deadlines import Timing
 from spdmkit.protocol.session import MutualAuth
 
-__all__ = ["ALL_VERSIONS", "MIN_DATA_TRANSFER_SIZE", "AlgorithmSet", "Settings"]
+__all__ = ["ALL_VERSIONS", "MAX_TCP_MESSAGE", "MIN_DATA_TRANSFER_SIZE", "AlgorithmSet", "Settings"]
 
 ALL_VERSIONS = (V14, V13, V12, V11, V10)
 """Newest first."""

@@ -95,6 +95,7 @@ class Report:
         identity: who the device proved to be, or empty.
         corrections: invalid requests that were sent back to it.
         speaks_services: it knows GET_SERVICE_REQUEST; None when it was not asked.
+        final: the connection is over; otherwise the device told of a change meanwhile.
     """
 
     peer: str
@@ -106,6 +107,7 @@ class Report:
     identity: Mapping[str, object] = field(default_factory=dict)
     corrections: list[str] = field(default_factory=list)
     speaks_services: bool | None = None
+    final: bool = True
 
     @property
     def verdict(self) -> str:
@@ -133,6 +135,7 @@ class Report:
             "services": [each.as_dict() for each in self.services],
             "error": None if self.error is None else str(self.error),
             "seconds": round(self.seconds, 4),
+            "final": self.final,
         }
         if self.corrections:
             document["corrections"] = list(self.corrections)
@@ -268,7 +271,7 @@ class VerifierService:
         report = Report(peer, self.provider.clock())
         started = time.monotonic()
         try:
-            await self._visit(connection, visit, unasked)
+            await self._visit(connection, visit, unasked, report)
         except SpdmError as error:
             report.error = error
         except asyncio.CancelledError:
@@ -287,7 +290,11 @@ class VerifierService:
         return report
 
     async def _visit(
-        self, connection: AsyncConnection, visit: Visit, unasked: Sequence[Wish]
+        self,
+        connection: AsyncConnection,
+        visit: Visit,
+        unasked: Sequence[Wish],
+        report: Report,
     ) -> None:
         await connection.run(visit.negotiate())
         self.waiting += 1
@@ -305,7 +312,22 @@ class VerifierService:
         finally:
             self._turns.release()
         if visit.will_watch:
+            visit.on_outcome = lambda outcome: self._tell_change(visit, report, outcome)
             await connection.run(visit.watch())
+
+    def _tell_change(self, visit: Visit, report: Report, outcome: ServiceOutcome) -> None:
+        """A device that we watch has changed: that cannot wait until it is gone."""
+        if self._on_report is not None:
+            now = self.provider.clock()
+            changed = replace(
+                report,
+                began=now,
+                services=[outcome],
+                result=outcome.result,
+                identity=visit.identity,
+                final=False,
+            )
+            self._on_report(changed)
 
     async def _handle(self, connection: AsyncConnection) -> None:
         report = await self.serve(connection)

@@ -15,7 +15,7 @@ from spdmkit.attestation.results.dsp0287 import pack_results
 from spdmkit.attestation.verification import EvidenceError, VerifiedEvidence, device_claims
 from spdmkit.errors import AuthenticationError, ProtocolViolation
 from spdmkit.messages import MeasurementKind, ResponderFlags
-from spdmkit.messages.dsp0287 import ServiceId, ServiceRequest, ServiceState
+from spdmkit.messages.dsp0287 import ServiceId, ServiceRequest, ServiceState, SessionMethod
 from spdmkit.protocol.actions import Exchange, perform
 from spdmkit.protocol.requester.measurement_log import get_measurement_log
 from spdmkit.protocol.session import SessionKind
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from spdmkit.services.provider import Gift
     from spdmkit.services.visit import ServiceOutcome, Visit
 
-__all__ = ["PERFORMERS", "Performer"]
+__all__ = ["PERFORMERS", "Performer", "attest_again"]
 
 Performer: TypeAlias = "Callable[[Visit, ServiceRequest, ServiceOutcome], Exchange[None]]"
 
@@ -68,6 +68,17 @@ def _attest(
         raise
     outcome.result = result
     return result
+
+
+def attest_again(visit: Visit, outcome: ServiceOutcome) -> Exchange[None]:
+    """Attest a device once more, in the session at hand.
+
+    Raises:
+        AuthenticationError: a proof does not hold; the outcome says so too.
+        SpdmError: as `Link.ask`.
+    """
+    result = yield from _attest(visit, outcome)
+    outcome.detail = {**outcome.detail, "results": result.counts()}
 
 
 def _collect(visit: Visit, slot_id: int) -> Exchange[Collected]:
@@ -108,8 +119,15 @@ def _judge(visit: Visit, verified: VerifiedEvidence) -> AttestationResult:
 
 
 def _any_request(visit: Visit, request: ServiceRequest, outcome: ServiceOutcome) -> Exchange[None]:
-    """ANY_REQUEST: the service that was agreed out of band, which is our default one."""
-    yield from visit.rooms.enter(request, mutual=False)
+    """ANY_REQUEST: the service that was agreed out of band, which is our default one.
+
+    Where we wait for events afterwards, it is done in the session that they come in.
+    """
+    rooms = visit.rooms
+    able = rooms.has_events and (rooms.can_key or rooms.can_psk)
+    if visit.provider.watch != 0 and able and not request.session_method:
+        request.session_method = SessionMethod.SESSION
+    yield from rooms.enter(request, mutual=False)
     service = visit.provider.default_service
     if service is None or service is ServiceId.ANY_REQUEST:
         outcome.detail = {"performed": None}
@@ -135,7 +153,7 @@ def _session_only(visit: Visit, request: ServiceRequest, outcome: ServiceOutcome
     rooms = visit.rooms
     if request.session_method == 0 and rooms.current.session is None:
         # "No preference whether": for this service it can only mean how.
-        request.session_method = 0b100
+        request.session_method = SessionMethod.SESSION
     room = yield from rooms.enter(request, mutual=False)
     session = room.session
     if session is None:

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Final
 from spdmkit.attestation.collect import authenticate
 from spdmkit.errors import AuthenticationError, PeerError, SpdmError
 from spdmkit.identity import VerifiedChain, safe_text
-from spdmkit.messages import MeasurementSummaryHashType, RequesterFlags, ResponderFlags
+from spdmkit.messages import (
+    V13,
+    MeasurementSummaryHashType,
+    RequesterFlags,
+    ResponderFlags,
+)
 from spdmkit.messages.dsp0287 import ServiceRequest, ServiceState, SessionMethod
 from spdmkit.protocol.requester.certificates import get_digests
 from spdmkit.protocol.requester.sessions import end_session, key_exchange, psk_exchange
@@ -111,6 +116,13 @@ class Rooms:
         if trust.public_key is not None:
             return True
         return trust.anchors is not None and self._link.connection.flag(ResponderFlags.CERT_CAP)
+
+    @property
+    def has_events(self) -> bool:
+        """The device has events, and both sides have the way for them to come (1.3)."""
+        connection = self._link.connection
+        told = connection.version >= V13 and connection.flag(ResponderFlags.EVENT_CAP)
+        return told and connection.flag(ResponderFlags.ENCAP_CAP, both=True)
 
     # -- who ------------------------------------------------------------------------------------
 
@@ -232,13 +244,24 @@ class Rooms:
         same_slot = kind is SessionKind.PSK or self._slot_id == self.slot_of(request.slot_id)
         return session.kind is kind and same_slot
 
+    @property
+    def _stays(self) -> bool:
+        """Whether a session is to outlive a change of the measurements, to hear of it (10.16)."""
+        return self._provider.watch != 0
+
     def _open_key(self, request: ServiceRequest, *, mutual: bool) -> Exchange[None]:
         told = request.session_method == SessionMethod.KEY_EXCHANGE
         slot_id = self.slot_of(request.slot_id) if told else self.default_slot
         key = yield from self.prove(slot_id)
         demanded = self._provider.verifier.policy.evidence.demand_summary
         summary = MeasurementSummaryHashType.ALL if demanded else MeasurementSummaryHashType.NONE
-        self.opened = yield from key_exchange(self._link, key, slot_id=slot_id, summary=summary)
+        self.opened = yield from key_exchange(
+            self._link,
+            key,
+            slot_id=slot_id,
+            summary=summary,
+            termination_policy=self._stays,
+        )
         self._slot_id = slot_id
         self.who = _identity(key)
         if mutual and not is_mutual(self.current):
@@ -252,7 +275,9 @@ class Rooms:
         problem: SpdmError | None = None
         for psk in (yield from self._candidates()):
             try:
-                self.opened = yield from psk_exchange(self._link, psk)
+                self.opened = yield from psk_exchange(
+                    self._link, psk, termination_policy=self._stays
+                )
             except (AuthenticationError, PeerError) as error:
                 problem = error
                 continue

@@ -9,16 +9,23 @@ when the conversation fails in the middle.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spdmkit.errors import AuthenticationError, PeerError, ProtocolViolation
-from spdmkit.messages import ErrorCode, Registry
+from spdmkit.messages import DmtfEventType, ErrorCode, Registry
 from spdmkit.messages.dsp0287 import ServiceId, ServiceRequest, ServiceState, SessionMethod
+from spdmkit.protocol.requester.events import (
+    await_events,
+    changed_measurements,
+    changed_slots,
+    dmtf_event_group,
+    subscribe_event_types,
+)
 from spdmkit.protocol.requester.negotiate import negotiate
 from spdmkit.services.catalogue import SERVICES
-from spdmkit.services.performing import PERFORMERS
+from spdmkit.services.performing import PERFORMERS, attest_again
 from spdmkit.services.requests import get_service_request
 from spdmkit.services.rooms import Inapplicable, Rooms
 from spdmkit.services.wishes import Wish
@@ -26,6 +33,7 @@ from spdmkit.services.wishes import Wish
 if TYPE_CHECKING:
     from spdmkit.attestation.outcome import AttestationResult
     from spdmkit.protocol.actions import Exchange
+    from spdmkit.protocol.events import PeerNotification
     from spdmkit.protocol.link import Link
     from spdmkit.services.provider import Provider
 
@@ -78,6 +86,7 @@ class Visit:
         outcomes: the services that were performed, in order.
         corrections: invalid requests of the device that were sent back.
         speaks_services: whether the device knows GET_SERVICE_REQUEST; None before it was asked.
+        on_outcome: told of each outcome when it is there.
     """
 
     def __init__(self, link: Link, provider: Provider, *, target: str = "") -> None:
@@ -95,6 +104,7 @@ class Visit:
         self.outcomes: list[ServiceOutcome] = []
         self.corrections: list[str] = []
         self.speaks_services: bool | None = None
+        self.on_outcome: Callable[[ServiceOutcome], None] = lambda _outcome: None
 
     def run(self, unasked: Sequence[Wish] = ()) -> Exchange[None]:
         """Negotiate, do what the device wants, and end the session.
@@ -134,12 +144,48 @@ class Visit:
         Raises:
             SpdmError: as `Link.ask`.
         """
+        provider, clock = self.provider, self.link.connection.clock
+        until = float("inf") if provider.watch is None else clock() + provider.watch
+        yield from subscribe_event_types(self.rooms.current, [dmtf_event_group()])
+        while True:
+            events = yield from await_events(
+                self.rooms.current, interval=provider.poll, until=until
+            )
+            if not events:
+                break
+            yield from self._heard(events)
         yield from self.rooms.leave()
 
     @property
     def will_watch(self) -> bool:
-        """Whether there is anything to wait for."""
-        return False
+        """Whether there is anything to wait for: a device that said "any", with events, in a
+        session (table 15)."""  # noqa: D205, D209 - one sentence
+        ready = any(each.asked and each.service == "any" for each in self.outcomes)
+        wants = self.provider.watch is None or self.provider.watch > 0
+        in_session = self.rooms.current.session is not None
+        return ready and wants and in_session and self.rooms.has_events
+
+    def _heard(self, events: Sequence[PeerNotification]) -> Exchange[None]:
+        """Attest again when measurements changed, and forget chains that did."""
+        indexes: set[int] = set()
+        slots: set[int] = set()
+        lost = False
+        for event in events:
+            indexes |= changed_measurements(event)
+            slots |= changed_slots(event)
+            lost |= event.event_type == DmtfEventType.EVENT_LOST
+        if slots or lost:
+            self.rooms.forget_slots()
+        if not (indexes or slots or lost):
+            return
+        detail = {"measurements_changed": sorted(indexes), "slots_changed": sorted(slots)}
+        outcome = ServiceOutcome("event", ServiceId.ANY_REQUEST, False, self.rooms.kind, detail)
+        yield from attest_again(self, outcome)
+        self._note(outcome)
+
+    def _note(self, outcome: ServiceOutcome) -> None:
+        self.outcomes.append(outcome)
+        self.on_outcome(outcome)
 
     @property
     def result(self) -> AttestationResult | None:
@@ -229,7 +275,7 @@ class Visit:
             room = yield from self.rooms.enter(request, mutual=False)
             outcome.detail = yield from handler(room, request)
         outcome.session = self.rooms.kind
-        self.outcomes.append(outcome)
+        self._note(outcome)
         if not self.provider.keep_session:
             yield from self.rooms.leave()
 

@@ -326,6 +326,9 @@ class Conduit:
         if role is not self.info.role or profile is not self.info.record_profile:
             self.info = replace(self.info, role=role, record_profile=profile)
         self.endpoint = self._factory(self.info)
+        if self._records_of is Records.AUTO and role is Role.REQUESTER:
+            # Those of TCP first; opening a session shows whether they are the right ones.
+            self.endpoint.connection.record_alternatives = (records.MCTP,)
 
     @property
     def _profile(self) -> records.RecordProfile:

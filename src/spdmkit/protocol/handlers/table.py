@@ -16,6 +16,7 @@ from spdmkit.protocol.handlers import (
     negotiation,
     provisioning,
     sessions,
+    slots,
     vendor,
 )
 from spdmkit.protocol.handlers.call import Call, Outcome
@@ -68,6 +69,7 @@ HANDLERS: dict[RequestCode, Entry] = {
     R.SET_KEY_PAIR_INFO: Entry(
         m.SetKeyPairInfo, key_pairs.set_key_pair_info, F.SET_KEY_PAIR_INFO_CAP
     ),
+    R.SLOT_MANAGEMENT: Entry(m.SlotManagement, slots.slot_management),
     R.KEY_EXCHANGE: Entry(m.KeyExchange, sessions.key_exchange, F.KEY_EX_CAP, Q.KEY_EX_CAP),
     R.FINISH: Entry(m.Finish, sessions.finish, F.KEY_EX_CAP, Q.KEY_EX_CAP),
     R.PSK_EXCHANGE: Entry(m.PskExchange, sessions.psk_exchange, F.PSK_CAP_MASK, Q.PSK_CAP),

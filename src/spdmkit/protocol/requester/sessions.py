@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 from spdmkit.crypto import signing
 from spdmkit.crypto.signing import SigningContext
-from spdmkit.errors import AuthenticationError, ProtocolViolation, SpdmError
+from spdmkit.errors import (
+    AuthenticationError,
+    DeadlineExceeded,
+    PeerError,
+    ProtocolViolation,
+    SpdmError,
+)
 from spdmkit.messages import (
     EndSession,
     EndSessionAck,
@@ -37,11 +43,16 @@ from spdmkit.protocol.credentials import (
 )
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.proofs import identity_of, key_digest
+from spdmkit.protocol.requester.certificates import get_digests
 from spdmkit.protocol.requester.encapsulated import authenticate_encapsulated
+from spdmkit.protocol.requester.measurements import get_measurement_count
+from spdmkit.protocol.requester.negotiate import negotiate
 from spdmkit.protocol.session import MutualAuth, PeerProof, Session, SessionKind, SessionRandoms
 from spdmkit.protocol.transcript import Transcript
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from spdmkit.protocol.actions import Exchange
     from spdmkit.protocol.connection import Connection
     from spdmkit.protocol.proofs import ProvenKey
@@ -54,6 +65,7 @@ __all__ = [
     "key_exchange",
     "key_update",
     "psk_exchange",
+    "settle_records",
 ]
 
 _CONTEXT_SIZE = 32
@@ -126,6 +138,24 @@ def key_exchange(
         ProtocolViolation: the responder broke a rule, or wants a proof that we do not have.
         SpdmError: as `Link.ask`.
     """
+    return (
+        yield from settle_records(
+            link,
+            lambda: _key_exchange(
+                link, key, slot_id, summary, termination_policy, event_all_policy
+            ),
+        )
+    )
+
+
+def _key_exchange(
+    link: Link,
+    key: ProvenKey,
+    slot_id: int,
+    summary: int,
+    termination_policy: bool,
+    event_all_policy: bool,
+) -> Exchange[OpenedSession]:
     connection = link.connection
     credentials = connection.credentials
     selection = connection.algorithms
@@ -337,6 +367,21 @@ def psk_exchange(
         AuthenticationError: the responder does not hold the key.
         SpdmError: as `Link.ask`.
     """
+    return (
+        yield from settle_records(
+            link,
+            lambda: _psk_exchange(link, psk, summary, termination_policy, event_all_policy),
+        )
+    )
+
+
+def _psk_exchange(
+    link: Link,
+    psk: PreSharedKey,
+    summary: int,
+    termination_policy: bool,
+    event_all_policy: bool,
+) -> Exchange[OpenedSession]:
     connection = link.connection
     if len(psk.key) < connection.settings.shortest_psk:
         raise ProtocolViolation(
@@ -443,6 +488,73 @@ def _check_finished(session: Session, digest: bytes, verify_data: bytes) -> None
     if not hmac.compare_digest(expected, verify_data):
         session.destroy()
         raise AuthenticationError("handshake", "ResponderVerifyData does not hold")
+
+
+# --- whose records? ------------------------------------------------------------------------------
+
+
+def settle_records(
+    link: Link, opener: Callable[[], Exchange[OpenedSession]]
+) -> Exchange[OpenedSession]:
+    """Open a session, and find out whose records the far end has when that is not known.
+
+    Behind a proxy that has no keys the far end may be a device on MCTP, whose records differ from
+    those of TCP (DSP0276, DSP0287 6.5). A harmless request shows whether the guess holds. When it
+    does not, the session is over, and everything begins again in the other form: GET_VERSION, for
+    the responder may have forgotten more than the session, and a new handshake.
+
+    Args:
+        link: the way to the responder, outside any session.
+        opener: opens a session with the connection's present record profile.
+
+    Raises:
+        AuthenticationError: another negotiation than before, beside whatever `opener` raises.
+    """
+    connection = link.connection
+    while connection.record_alternatives:
+        connection.record_refused = False
+        try:
+            opened = yield from opener()
+            yield from _probe(opened)
+        except DeadlineExceeded as error:
+            error.hint = f"{error.hint}; behind a proxy, try records=mctp".removeprefix("; ")
+            raise
+        except SpdmError:
+            if not connection.record_refused:
+                raise
+            connection.record_profile, *others = connection.record_alternatives
+            connection.record_alternatives = tuple(others)
+            yield from _negotiate_again(link)
+        else:
+            connection.record_alternatives = ()
+            return opened
+    return (yield from opener())
+
+
+def _probe(opened: OpenedSession) -> Exchange[None]:
+    """A request that changes nothing; any answer in the session proves the records right."""
+    connection = opened.link.connection
+    try:
+        if connection.flag(ResponderFlags.HBEAT_CAP, both=True):
+            yield from heartbeat(opened.link)
+        else:
+            yield from get_measurement_count(opened.link)
+    except PeerError:
+        if connection.record_refused:
+            raise
+
+
+def _negotiate_again(link: Link) -> Exchange[None]:
+    """The same negotiation once more: what was proven before rests on its every byte."""
+    connection = link.connection
+    before, digests = connection.vca, connection.multi_key_digests
+    yield from negotiate(link)
+    if digests:
+        yield from get_digests(link)
+    if (connection.vca, connection.multi_key_digests) != (before, digests):
+        raise AuthenticationError(
+            "negotiation", "the responder negotiates otherwise than it did a moment ago"
+        )
 
 
 # --- in a session --------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from spdmkit.protocol.notifier import EventSource
 from spdmkit.protocol.proofs import ProvenKey
 
 __all__ = [
+    "Bank",
+    "BankSlot",
     "CsrRequest",
     "Device",
     "KeyPair",
@@ -129,6 +131,53 @@ class KeyPair:
 
 
 @dataclass(frozen=True, slots=True)
+class BankSlot:
+    """A slot of a bank (DSP0274 table 152).
+
+    Attributes:
+        certificates: DER, root first; empty when the slot is not provisioned.
+        size: room for a chain, bytes.
+        key_pair_id: the slot's key, 0 for a slot that has none yet.
+        key_usage: what that key may be used for.
+        write_protected: nobody may change it.
+    """
+
+    slot_id: int
+    certificates: tuple[bytes, ...] = ()
+    size: int = 0
+    key_pair_id: int = 0
+    model: CertificateModel = CertificateModel.NONE
+    key_usage: int = 0
+    write_protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """The slots of one signature algorithm (DSP0274 10.32.1, table 151).
+
+    Attributes:
+        key_type: type of its keys, as `SignatureAlgorithm.key_type`; empty while it has none.
+        algorithm: name of a signature algorithm for such keys; empty as `key_type`.
+        current_asym, current_pqc: the same as one bit of tables 113 or 114.
+        configurable: ManageBank may give it another algorithm; the masks that follow are 0 unless.
+        asym_capabilities, pqc_capabilities: algorithms it could have.
+        available_asym, available_pqc: those of them that no other bank has.
+    """
+
+    bank_id: int
+    slots: tuple[BankSlot, ...]
+    key_type: str = ""
+    algorithm: str = ""
+    current_asym: int = 0
+    current_pqc: int = 0
+    configurable: bool = False
+    asym_capabilities: int = 0
+    pqc_capabilities: int = 0
+    available_asym: int = 0
+    available_pqc: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class VendorMessage:
     """The payload of a VENDOR_DEFINED request or response and whose it is."""
 
@@ -194,6 +243,20 @@ class Device(EventSource, Protocol):
         peer: Peer,
     ) -> None:
         """Change, erase or generate a key pair (SET_KEY_PAIR_INFO)."""
+        ...
+
+    def slot_operations(self) -> frozenset[int]:
+        """Which of the optional SubCodes of SLOT_MANAGEMENT there are."""
+        ...
+
+    def slot_banks(self, peer: Peer) -> Sequence[Bank]:
+        """All banks, numbered from 0, for who may see them (SLOT_MANAGEMENT)."""
+        ...
+
+    def configure_bank(
+        self, bank_id: int, asym: int, pqc: int, peer: Peer
+    ) -> Awaitable[None] | None:
+        """Give a bank without certificates another algorithm (ManageBank)."""
         ...
 
     def endpoint_info(self, sub_code: int) -> bytes | None:
