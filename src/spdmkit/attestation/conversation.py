@@ -6,7 +6,6 @@ verified the signature over the same bytes.
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -293,7 +292,7 @@ def _check_answer(response: Message, request: Message, slot: int, signed: bool) 
 def _challenge(
     messages: Sequence[bytes], negotiated: Negotiated, slot: int, _key_digest: bytes
 ) -> Statement:
-    ctx = copy.copy(negotiated.context)
+    ctx = negotiated.context.answering(None)
     request = _decode(Challenge, messages[-2], ctx)
     if request.slot_id != slot:
         raise AuthenticationError("decode", f"CHALLENGE asks slot {request.slot_id}, not {slot}")
@@ -352,7 +351,7 @@ class _Record:
 def _measurements(
     messages: Sequence[bytes], negotiated: Negotiated, slot: int, _key_digest: bytes
 ) -> Statement:
-    ctx = copy.copy(negotiated.context)
+    ctx = negotiated.context.answering(None)
     if len(messages) % 2:
         raise DecodeError("evidence", "exchanges", 0, "a request without its response")
     record = _Record()
@@ -391,7 +390,7 @@ def _measurements(
 def _key_exchange(
     messages: Sequence[bytes], negotiated: Negotiated, slot: int, key_digest: bytes
 ) -> Statement:
-    ctx = copy.copy(negotiated.context)
+    ctx = negotiated.context.answering(None)
     digests = list(messages[:-2])
     if len(digests) > 1:
         raise DecodeError("evidence", "exchanges", 0, "more before KEY_EXCHANGE than DIGESTS")

@@ -64,6 +64,7 @@ from spdmkit.identity import (
     TrustAnchors,
     TrustedPublicKey,
     VerifiedChain,
+    moment_text,
     safe_text,
     verify_chain,
 )
@@ -622,7 +623,7 @@ def _chain_steps(verified: VerifiedChain) -> Iterator[Step]:
     """Two steps of the many that chain verification takes: the chain, and revocation."""
     detail = f"{len(verified.chain)} certificates, below {verified.anchor.subject}"
     if verified.checked_at is not None:
-        detail += f", valid at {verified.checked_at:%Y-%m-%d %H:%M:%S}"
+        detail += f", valid at {moment_text(verified.checked_at)}"
     else:
         detail += ", validity periods ignored on request"
     yield Step("chain", Outcome.PASSED, detail)

@@ -27,7 +27,7 @@ from spdmkit.identity.policy import ChainPolicy, KeyPurposeRule, TimePolicy
 from spdmkit.identity.public_key import TrustedPublicKey
 from spdmkit.identity.revocation import NO_REVOCATION_DATA, RevocationData
 from spdmkit.identity.steps import ChainError, Outcome, Step
-from spdmkit.identity.text import safe_text
+from spdmkit.identity.text import moment_text, safe_text
 from spdmkit.identity.verify import ChainCache, VerifiedChain, verify_chain
 from spdmkit.messages import CertificateModel
 
@@ -64,6 +64,7 @@ __all__ = [
     "build_csr",
     "distinguished_name",
     "load_certificates",
+    "moment_text",
     "order_certificates",
     "read_tcb_infos",
     "safe_text",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import functools
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -66,6 +67,7 @@ class ChainPolicy:
     critical_extensions: frozenset[str] = KNOWN_EXTENSIONS
 
     @classmethod
+    @functools.lru_cache(maxsize=64)
     def for_version(
         cls, spdm_version: int, model: CertificateModel = CertificateModel.NONE
     ) -> ChainPolicy:

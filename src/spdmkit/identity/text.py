@@ -6,9 +6,10 @@ reports and errors show goes through `safe_text`; comparisons use the text as it
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Final
 
-__all__ = ["safe_text"]
+__all__ = ["moment_text", "safe_text"]
 
 _LONGEST: Final = 512
 
@@ -20,12 +21,19 @@ def safe_text(text: str, *, longest: int = _LONGEST) -> str:
         text: what the peer said.
         longest: characters of it that are kept; a longer text ends in "...".
     """
+    if text.isprintable() and len(text) <= longest and "\\" not in text:
+        return text
     shown = text[:longest]
     escaped = "".join(
         character if character.isprintable() and character != "\\" else _escape(character)
         for character in shown
     )
     return escaped if len(text) <= longest else escaped + "..."
+
+
+def moment_text(moment: dt.datetime) -> str:
+    """A moment to the second, in its own time zone: quicker than strftime."""
+    return moment.isoformat(" ", "seconds")[:19]
 
 
 def _escape(character: str) -> str:

@@ -38,6 +38,7 @@ from spdmkit.identity.revocation import (
     Statement,
 )
 from spdmkit.identity.steps import ChainError, Outcome, Step
+from spdmkit.identity.text import moment_text
 from spdmkit.messages import CertificateModel
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ _OUTSIDE: Final = -1
 """Position of an anchor that is not in the chain but signed its first certificate."""
 
 _MAX_RSA_BITS: Final = 8192
+_NEVER: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 _ROLES: Final = {
     Purpose.DEVICE: (oids.RESPONDER_AUTH, oids.REQUESTER_AUTH, "Responder"),
@@ -447,22 +449,21 @@ def _validity(walk: _Walk) -> str | Step:
     if walk.time.ignore_validity or walk.time.at is None:
         return Step("validity", Outcome.NOT_CHECKED, "validity periods are ignored on request")
     at = walk.time.at
-    ends = dt.datetime.max.replace(tzinfo=dt.UTC)
+    ends = _NEVER
     for _, certificate in walk.trusted_path():
         if at < certificate.not_before:
             raise _Refused(
-                f"not valid before {certificate.not_before:%Y-%m-%d %H:%M:%S}, checked at "
-                f"{at:%Y-%m-%d %H:%M:%S}",
+                f"not valid before {moment_text(certificate.not_before)}, checked at "
+                f"{moment_text(at)}",
                 "check this machine's clock",
             )
         if at > certificate.not_after:
             raise _Refused(
-                f"ended {certificate.not_after:%Y-%m-%d %H:%M:%S}, checked at "
-                f"{at:%Y-%m-%d %H:%M:%S}",
+                f"ended {moment_text(certificate.not_after)}, checked at {moment_text(at)}",
                 "renew the certificate, or judge at an earlier time",
             )
         ends = min(ends, certificate.not_after)
-    return f"valid at {at:%Y-%m-%d %H:%M:%S}, until {ends:%Y-%m-%d}"
+    return f"valid at {moment_text(at)}, until {ends.date().isoformat()}"
 
 
 def _critical_extensions(walk: _Walk) -> str:
