@@ -8,6 +8,7 @@ costs.
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import time
@@ -111,8 +112,7 @@ def _measure(
     with socket.create_connection((host, int(port))) as plain:
 
         def stream() -> None:
-            for _ in range(each):
-                connection.run(link.tell(data))
+            connection.run(link.stream(itertools.repeat(data, each)))
 
         def push() -> None:
             for _ in range(each):

@@ -36,13 +36,24 @@ from spdmkit.messages import (
     RespondIfReady,
     ResponseCode,
 )
-from spdmkit.protocol.actions import Closed, DeadlinePassed, Exchange, Post, Send, Wait, sleep
+from spdmkit.protocol.actions import (
+    Closed,
+    DeadlinePassed,
+    Exchange,
+    Post,
+    Send,
+    Wait,
+    perform,
+    sleep,
+)
 from spdmkit.protocol.deadlines import ready_delay, ready_limit
 from spdmkit.protocol.frames import Frame, FrameKind
-from spdmkit.protocol.records import ApplicationData, wrap_application
+from spdmkit.protocol.records import ApplicationData
 from spdmkit.protocol.states import Refusal, SessionPhase, in_connection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from spdmkit.crypto.registry import HashAlgorithm, SignatureAlgorithm
     from spdmkit.protocol.connection import Connection
     from spdmkit.protocol.session import Session
@@ -82,6 +93,8 @@ _PIECES = frozenset({R.CHUNK_GET, R.CHUNK_SEND, R.RESPOND_IF_READY})
 _CHUNK_HEADER = 16
 """Bytes before the chunk in the first CHUNK_SEND; later ones have four fewer."""
 _LONGEST_BUSY_PAUSE = 2.0
+_RECORDS_AHEAD = 2
+"""Records of a stream that may wait to be sent."""
 _TRACKING_TAG = 0b111
 """The bits of ResetRequired's Param2 that hold CSRTrackingTag."""
 
@@ -163,6 +176,24 @@ class Link:
         record = self._sealed(session, data, message_type)
         yield Post(Frame(FrameKind.SECURED, record))
 
+    def stream(self, chunks: Iterable[bytes], message_type: int = 0) -> Exchange[int]:
+        """Send application data in the session, one record for each chunk, and wait for nothing.
+
+        A few records at a time: the driver sends what is there before it asks for more.
+
+        Returns:
+            How many bytes were sent.
+        """
+        session = self._need_session()
+        sent = 0
+        for number, chunk in enumerate(chunks, 1):
+            yield Post(Frame(FrameKind.SECURED, self._sealed(session, chunk, message_type)))
+            sent += len(chunk)
+            if number % _RECORDS_AHEAD == 0:
+                yield from perform(_nothing)
+                session = self._need_session()
+        return sent
+
     def converse(self, data: bytes, message_type: int = 0) -> Exchange[ApplicationData]:
         """Send application data in the session and wait for application data in return."""
         session = self._need_session()
@@ -178,7 +209,7 @@ class Link:
 
     def _sealed(self, session: Session, data: bytes, message_type: int) -> bytes:
         self._need_room(session)
-        return session.sender.seal(wrap_application(session.sender.profile, data, message_type))
+        return session.sender.application(data, message_type)
 
     def _need_room(self, session: Session) -> None:
         """End a session whose key has protected all the records it may (DSP0277, AEAD limit)."""
@@ -556,6 +587,10 @@ class Link:
             if have == size:
                 return b"".join(parts)
             sequence += 1
+
+
+def _nothing() -> None:
+    """Work that is none: the driver sends everything before it."""
 
 
 def _name(code: int) -> str:

@@ -40,6 +40,9 @@ TAG_SIZE = 16
 MAX_PLAINTEXT = 0xFFFF - TAG_SIZE - 2
 """What the 16-bit Length leaves for application data and random data in an encrypted record."""
 
+_LARGE = 0x4000
+"""Bytes from which on a view is quicker than another copy."""
+
 _SPDM_MESSAGE_TYPE = 0x05
 _TCP_INNER = struct.Struct("<HBB")
 _BINDING_VERSION = 1
@@ -129,18 +132,23 @@ def wrap_application(profile: RecordProfile, data: bytes, message_type: int = 0)
     Raises:
         ProtocolViolation: the data would be taken for an SPDM message by the peer.
     """
+    return application_prefix(profile, data, message_type) + data
+
+
+def application_prefix(profile: RecordProfile, data: bytes, message_type: int = 0) -> bytes:
+    """What `wrap_application` puts in front of the data."""
     if profile.inner is Inner.MCTP_TYPE:
         if message_type == _SPDM_MESSAGE_TYPE:
             raise ProtocolViolation("MCTP message type 5 is SPDM, not application data")
-        return bytes((message_type,)) + data
+        return bytes((message_type,))
     if profile.inner is Inner.TCP_HEADER:
         if _has_tcp_header(data):
             raise ProtocolViolation("application data that looks like an inner TCP header")
-        return data
-    return b"\x00" + data
+        return b""
+    return b"\x00"
 
 
-def unwrap(profile: RecordProfile, plaintext: bytes) -> bytes | ApplicationData:
+def unwrap(profile: RecordProfile, plaintext: bytes | memoryview) -> bytes | ApplicationData:
     """The SPDM message (as bytes) or the application data that a record carried.
 
     Raises:
@@ -149,20 +157,23 @@ def unwrap(profile: RecordProfile, plaintext: bytes) -> bytes | ApplicationData:
     if not plaintext:
         raise ProtocolViolation("a record without application data")
     if profile.inner is Inner.MCTP_TYPE:
+        content = bytes(plaintext[1:])
         if plaintext[0] == _SPDM_MESSAGE_TYPE:
-            return plaintext[1:]
-        return ApplicationData(plaintext[1:], plaintext[0])
+            return content
+        return ApplicationData(content, plaintext[0])
     if profile.inner is Inner.TCP_HEADER:
-        return plaintext[4:] if _has_tcp_header(plaintext) else ApplicationData(plaintext)
-    return ApplicationData(plaintext[1:]) if plaintext[0] == 0 else plaintext
+        if _has_tcp_header(plaintext):
+            return bytes(plaintext[4:])
+        return ApplicationData(bytes(plaintext))
+    return ApplicationData(bytes(plaintext[1:])) if plaintext[0] == 0 else bytes(plaintext)
 
 
-def seen_inner(plaintext: bytes) -> Inner:
+def seen_inner(plaintext: bytes | memoryview) -> Inner:
     """Which of the two inner forms of TCP records this first plaintext shows."""
     return Inner.TCP_HEADER if _has_tcp_header(plaintext) else Inner.NOTHING
 
 
-def _has_tcp_header(plaintext: bytes) -> bool:
+def _has_tcp_header(plaintext: bytes | memoryview) -> bool:
     if len(plaintext) < 5 or plaintext[2:4] != b"\x01\x05" or plaintext[4] >> 4 != 1:
         return False
     declared = plaintext[0] | plaintext[1] << 8
@@ -241,8 +252,24 @@ class RecordSender:
         """Seal an SPDM message."""
         return self.seal(wrap_message(self.profile, message))
 
+    def application(self, data: bytes, message_type: int = 0) -> bytes:
+        """Seal application data.
+
+        Raises:
+            ProtocolViolation: as `wrap_application` and `seal`.
+        """
+        return self._sealed(application_prefix(self.profile, data, message_type), data)
+
     def seal(self, plaintext: bytes) -> bytes:
         """Seal application data, its inner form included, into one record.
+
+        Raises:
+            ProtocolViolation: too long for a record, or the key's limit of records is reached.
+        """
+        return self._sealed(b"", plaintext)
+
+    def _sealed(self, prefix: bytes, data: bytes) -> bytes:
+        """Seal a prefix and what follows it, which may be long and is not copied to join them.
 
         Raises:
             ProtocolViolation: too long for a record, or the key's limit of records is reached.
@@ -252,31 +279,31 @@ class RecordSender:
             raise ProtocolViolation("the session is over: its keys are gone")
         if state.sequence >= state.limit:
             raise ProtocolViolation("the AEAD limit of this key is reached: update keys")
-        if len(plaintext) > MAX_PLAINTEXT:
-            raise ProtocolViolation(f"{len(plaintext)} bytes do not fit into one record")
+        size = len(prefix) + len(data)
+        if size > MAX_PLAINTEXT:
+            raise ProtocolViolation(f"{size} bytes do not fit into one record")
         sequence = state.sequence.to_bytes(8, "little")[: self.profile.sequence_size]
         nonce = state.nonce()
         # Counted before use: not even a failure below may let a number come twice.
         state.sequence += 1
         if self._encrypt:
-            return self._seal_encrypted(state, nonce, sequence, plaintext)
-        length = len(plaintext) + TAG_SIZE
+            padding = self._padding(size)
+            length = 2 + size + len(padding) + TAG_SIZE
+            header = self._session_id + sequence + length.to_bytes(2, "little")
+            body = b"".join((size.to_bytes(2, "little"), prefix, data, padding))
+            return header + state.cipher.seal(nonce, body, header)
+        length = size + TAG_SIZE
         header = self._session_id + sequence + length.to_bytes(2, "little")
-        aad = header + plaintext
+        aad = b"".join((header, prefix, data))
         return aad + state.cipher.seal(nonce, b"", aad)
 
-    def _seal_encrypted(
-        self, state: _Direction, nonce: bytes, sequence: bytes, plaintext: bytes
-    ) -> bytes:
-        padding = b""
-        if self.profile.random_max:
-            room = min(self.profile.random_max, MAX_PLAINTEXT - len(plaintext))
-            count = self._random(1)[0] % (room + 1)
-            padding = self._random(count)
-        length = 2 + len(plaintext) + len(padding) + TAG_SIZE
-        header = self._session_id + sequence + length.to_bytes(2, "little")
-        body = b"".join((len(plaintext).to_bytes(2, "little"), plaintext, padding))
-        return header + state.cipher.seal(nonce, body, header)
+    def _padding(self, size: int) -> bytes:
+        """Random data to hide the size of what is sealed, where the profile has it."""
+        if not self.profile.random_max:
+            return b""
+        room = min(self.profile.random_max, MAX_PLAINTEXT - size)
+        count = self._random(1)[0] % (room + 1)
+        return self._random(count)
 
 
 class RecordReceiver:
@@ -330,7 +357,7 @@ class RecordReceiver:
             AuthenticationError: the record is not authentic; the session must end.
             ProtocolViolation: its layout is wrong; the session must end.
         """
-        plaintext = self.open(record)
+        plaintext = self._open(record)
         if self.profile.detect_inner:
             self.profile = self.profile.showing(seen_inner(plaintext))
         return unwrap(self.profile, plaintext)
@@ -339,6 +366,15 @@ class RecordReceiver:
         """Open a record and return its application data, the inner form included.
 
         Zero bytes after the record are the transport's padding and are ignored.
+
+        Raises:
+            AuthenticationError: tag, session id or sequence number do not hold.
+            ProtocolViolation: the lengths in it contradict each other.
+        """
+        return bytes(self._open(record))
+
+    def _open(self, record: bytes) -> bytes | memoryview:
+        """As `open`; of a large record a view, so that its content is copied only once.
 
         Raises:
             AuthenticationError: tag, session id or sequence number do not hold.
@@ -356,7 +392,7 @@ class RecordReceiver:
             return plaintext
         return self._open_under(state, record)
 
-    def _open_under(self, state: _Direction, record: bytes) -> bytes:
+    def _open_under(self, state: _Direction, record: bytes) -> bytes | memoryview:
         head = 6 + self.profile.sequence_size
         if len(record) < head + TAG_SIZE:
             raise ProtocolViolation(f"a secured message of {len(record)} bytes is too short")
@@ -374,21 +410,22 @@ class RecordReceiver:
         if record[4 : head - 2] != expected:
             raise AuthenticationError("record", "the sequence number is not the next one")
         nonce = state.nonce()
+        data = memoryview(record) if end >= _LARGE else record
+        plaintext: bytes | memoryview
         if self._encrypt:
-            body = state.cipher.open(nonce, record[head:end], record[:head])
-            plaintext = _application_data(body)
+            plaintext = _application_data(state.cipher.open(nonce, data[head:end], record[:head]))
         else:
             cut = end - TAG_SIZE
-            state.cipher.open(nonce, record[cut:end], record[:cut])
-            plaintext = record[head:cut]
+            state.cipher.open(nonce, data[cut:end], data[:cut])
+            plaintext = data[head:cut]
         state.sequence += 1
         return plaintext
 
 
-def _application_data(body: bytes) -> bytes:
+def _application_data(body: bytes) -> bytes | memoryview:
     if len(body) < 2:
         raise ProtocolViolation("no room for ApplicationDataLength in the record")
     length = body[0] | body[1] << 8
     if 2 + length > len(body):
         raise ProtocolViolation(f"ApplicationDataLength {length} exceeds the record")
-    return body[2 : 2 + length]
+    return (memoryview(body) if length >= _LARGE else body)[2 : 2 + length]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import select
 import socket
 import time
@@ -52,8 +53,8 @@ LINGER = 1.0
 """Seconds that a peer has to read our last words; closing at once could take them from it."""
 LINGER_BYTES = 0x10_0000
 """What a peer may send meanwhile; it is thrown away."""
-READ_SIZE = 0x1_0010
-"""Bytes read at once: the largest frame of any framing fits."""
+READ_SIZE = 0x4_0000
+"""Bytes read at once, into one buffer for all connections: a few of the largest frames."""
 HIGH_WATER = 0x2_0000
 """Unsent bytes at which a connection stops reading requests."""
 _RETRY_READ = 0.001
@@ -625,15 +626,15 @@ class AsyncConnection:
 
     def _arm(self) -> None:
         """Have a timer for the earliest deadline; one that is early looks again when it fires."""
-        deadlines = self._deadlines()
-        if not deadlines or self._ending:
+        if self._ending:
             return
-        at = min(deadlines)[0]
+        at = min((each[0] for each in self._deadlines()), default=math.inf)
         if self._timer is not None:
             if self._timer_at <= at:
                 return
             self._timer.cancel()
-        self._set_timer(at)
+        if at < math.inf:
+            self._set_timer(at)
 
     def _set_timer(self, at: float) -> None:
         self._timer_at = at

@@ -6,7 +6,6 @@ with connect("tcp://192.0.2.1", make_requester) as connection:
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import select
 import socket
@@ -491,7 +490,7 @@ def _wake_after(sock: socket.socket, seconds: float) -> bool:
 
 def _awaited(result: Any) -> Any:
     """What a job returned, waited for if it is awaitable."""
-    if not inspect.isawaitable(result):
+    if not hasattr(result, "__await__"):
         return result
     # Imported here: most programs that block never need an event loop.
     import asyncio  # noqa: PLC0415

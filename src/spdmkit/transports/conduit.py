@@ -283,7 +283,9 @@ class Conduit:
         if self.endpoint is None:
             return False
         connection = self.endpoint.connection
-        return connection.selection is not None and all(
+        if connection.selection is None:
+            return False
+        return not connection.sessions or all(
             session.established for session in connection.sessions.values()
         )
 

@@ -296,26 +296,38 @@ class TcpBinding(Framing):
         if self._head is None:
             if self._buffer.size < HEADER_SIZE:
                 return None
-            event = self._whole_message() or self._read_header()
+            event = self._whole_frame() or self._read_header()
             if event is not None:
                 return event
         return self._read_body()
 
-    def _whole_message(self) -> Frame | None:
-        """The next frame, if it is what nearly all are: a whole 0x05 frame of a known dialect.
+    def _whole_frame(self) -> Frame | None:
+        """The next frame, if it is what nearly all are: whole, sound, and of a known dialect.
 
         The state table delivers those in every phase but the first; what follows here is the same
         as the long way, in fewer steps. Anything else is None and goes the long way.
         """
         if self._dialect is None or self._phase is Phase.OPENING:
             return None
-        length, version, message_type = HEADER.unpack(self._buffer.peek(HEADER_SIZE))
-        if message_type != MessageType.OUT_OF_SESSION or version != BINDING_VERSION:
-            return None
+        head = self._buffer.peek(HEADER_SIZE + RECORD_HEAD)
+        length, version, message_type = HEADER.unpack_from(head)
         size: int = length - self._dialect.extra
-        if not 0 <= size <= self._max_frame or self._buffer.size < HEADER_SIZE + size:
+        if (
+            version != BINDING_VERSION
+            or not 0 <= size <= self._max_frame
+            or self._buffer.size < HEADER_SIZE + size
+        ):
             return None
-        return Frame(FrameKind.MESSAGE, self._buffer.take(size, HEADER_SIZE))
+        if message_type == MessageType.OUT_OF_SESSION:
+            return Frame(FrameKind.MESSAGE, self._buffer.take(size, HEADER_SIZE))
+        if (
+            message_type == MessageType.IN_SESSION
+            and self.secured_allowed
+            and 0 in self._sequence_sizes
+            and size == RECORD_HEAD + int.from_bytes(head[-2:], "little")
+        ):
+            return Frame(FrameKind.SECURED, self._buffer.take(size, HEADER_SIZE))
+        return None
 
     def _read_header(self) -> FramingEvent | None:
         """Check a header in the order BindingVer, MessageType, PayloadLen, order of frames."""

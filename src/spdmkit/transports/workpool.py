@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +78,7 @@ class WorkPool:
         self._settle(future.result(), done)
 
     def _settle(self, outcome: Any, done: Done) -> None:
-        if not inspect.isawaitable(outcome):
+        if not hasattr(outcome, "__await__"):
             self._end(outcome, done)
             return
 

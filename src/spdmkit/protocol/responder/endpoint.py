@@ -20,11 +20,11 @@ from spdmkit.protocol.events import RequestRefused
 from spdmkit.protocol.frames import Frame, FrameKind
 from spdmkit.protocol.handlers.call import Call, Outcome, SessionOver, Steps, for_request
 from spdmkit.protocol.handlers.table import HANDLERS, Entry, missing_capability
-from spdmkit.protocol.records import ApplicationData, record_session_id, wrap_application
+from spdmkit.protocol.records import ApplicationData, record_session_id
 from spdmkit.protocol.responder.chunks import ChunkedRequest, ChunkedResponse
 from spdmkit.protocol.responder.device import Device, Peer
 from spdmkit.protocol.responder.flow import Flow, Starter, flow_of, own_key_update
-from spdmkit.protocol.session import TERMINATION_POLICY, Session
+from spdmkit.protocol.session import TERMINATION_POLICY, PeerProof, Session
 from spdmkit.protocol.states import Phase, Refusal, in_connection, in_session
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class ResponderEndpoint:
         self._running: _Running | None = None
         self._incoming: ChunkedRequest | None = None
         self._large: ChunkedResponse | None = None
+        self._last_peer: tuple[tuple[int, PeerProof], Peer] | None = None
 
     # -- what drivers call ----------------------------------------------------------------------
 
@@ -189,8 +190,8 @@ class ResponderEndpoint:
         """
         if not session.established:
             raise ProtocolViolation("application data needs an established session")
-        plaintext = wrap_application(session.sender.profile, data, message_type)
-        self._outgoing.append(Frame(FrameKind.SECURED, session.sender.seal(plaintext)))
+        record = session.sender.application(data, message_type)
+        self._outgoing.append(Frame(FrameKind.SECURED, record))
 
     def measurements_changed(self) -> None:
         """The device's measured code or configuration is not what it was (SessionPolicy).
@@ -235,8 +236,8 @@ class ResponderEndpoint:
             self._send(self._error_for(error, session), session)
             return
         if answer is not None:
-            plaintext = wrap_application(session.sender.profile, answer, content.message_type)
-            self._outgoing.append(Frame(FrameKind.SECURED, session.sender.seal(plaintext)))
+            record = session.sender.application(answer, content.message_type)
+            self._outgoing.append(Frame(FrameKind.SECURED, record))
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -433,7 +434,9 @@ class ResponderEndpoint:
         if session is None:
             return Peer(connection=self.name, version=self.connection.version)
         proof = session.proof
-        return Peer(
+        if self._last_peer is not None and self._last_peer[0] == (session.session_id, proof):
+            return self._last_peer[1]
+        peer = Peer(
             session_id=session.session_id,
             authenticated=session.authenticated_peer,
             identity=proof.identity,
@@ -441,6 +444,8 @@ class ResponderEndpoint:
             connection=self.name,
             version=self.connection.version,
         )
+        self._last_peer = (session.session_id, proof), peer
+        return peer
 
     # -- slow work, RESPOND_IF_READY ------------------------------------------------------------
 
