@@ -70,10 +70,9 @@ def measure_session(count: int = 2000) -> Result:
         blocking.connect(sink.uri, requester(settings)) as connection,
         blocking.connect(echo.uri, requester(settings)) as asking,
     ):
-        sending = _session(connection, device.trust)
+        sending, link = _session(connection, device.trust), _session(asking, device.trust)
         found = _measure(connection, sending, sink, bare, each)
         small = os.urandom(SMALL)
-        link = _session(asking, device.trust)
         for _ in range(ROUNDS * _ASKED):
             found.small.append(cpu(lambda: asking.run(link.converse(small))))
     megabytes = [each * RECORD / 1e6 / seconds for seconds in found.seconds]
@@ -139,7 +138,7 @@ def _both(send: Callable[[], None], peer: Served, each: int) -> float:
     while peer.ask("received") < expected:
         if time.monotonic() > deadline:
             raise DeadlineExceeded("the other end did not receive everything")
-        time.sleep(0.001)
+        time.sleep(0.005)
     return (ours + peer.ask("cpu") - before) / each
 
 
