@@ -7,37 +7,6 @@ import json
 from .support import spdm
 
 
-def checked(*arguments: str) -> dict[str, object]:
-    """The document of a benchmark, with what each of them has."""
-    found = json.loads(spdm("bench", *arguments, "--json").stdout)
-    assert found["benchmark"] == arguments[0]
-    assert found["figure"] > 0
-    assert found["floor"] > 0
-    assert abs(found["ratio"] - found["figure"] / found["floor"]) < 0.02
-    low, high = found["ratio_spread"]
-    assert low <= high
-    assert {"processor", "cpus", "load", "python", "openssl"} <= set(found["machine"])
-    assert isinstance(found, dict)
-    return found
-
-
-def test_attest_blocking() -> None:
-    found = checked("attest", "--count", "5")
-    assert (found["count"], found["bar"], found["driver"]) == (5, 1.5, "blocking")
-
-
-def test_attest_asyncio() -> None:
-    found = checked("attest", "--count", "10", "--asyncio", "--in-flight", "4")
-    assert (found["count"], found["bar"]) == (10, 1.6)
-    assert found["driver"] == "asyncio, 4 in flight"
-
-
-def test_for_people() -> None:
-    shown = spdm("bench", "attest", "--count", "5").stdout
-    assert "ratio" in shown
-    assert "bar 1.5" in shown
-
-
 def test_decode() -> None:
     found = json.loads(spdm("bench", "decode", "--count", "500", "--json").stdout)
     assert found["messages"] >= 2000  # four times what was asked for

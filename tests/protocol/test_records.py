@@ -78,6 +78,23 @@ def test_application_data_is_told_apart(profile: RecordProfile) -> None:
     assert got == ApplicationData(b"hello", sender_type)
 
 
+@pytest.mark.parametrize("encrypt", [True, False], ids=["encrypted", "mac-only"])
+@pytest.mark.parametrize("size", [0, 1, 0x3FFF, 0x4000, 60_000])
+@pytest.mark.parametrize("profile", [TCP_STRICT, TCP_LIBSPDM, MCTP], ids=lambda p: p.inner.value)
+def test_application_data_of_any_size_comes_out_as_bytes(
+    profile: RecordProfile, size: int, encrypt: bool
+) -> None:
+    sender, receiver = pair(profile, encrypt=encrypt)
+    receiver.message(sender.message(HEARTBEAT))
+    data = bytes(size) if size < 2 else b"\x07" * size
+    if profile is TCP_LIBSPDM and not data:
+        return  # nothing at all is no application data
+    got = receiver.message(sender.application(data, 1 if profile is MCTP else 0))
+    assert isinstance(got, ApplicationData)
+    assert type(got.data) is bytes
+    assert got.data == data
+
+
 def test_application_data_that_would_deceive_is_refused() -> None:
     from spdmkit.protocol.records import wrap_application, wrap_message
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from spdmkit.crypto.signing import LocalSigner
+from spdmkit.errors import ProtocolViolation
 from spdmkit.identity import Purpose, TrustAnchors
 from spdmkit.messages import V11, V12, V13, V14, MeasurementSummaryHashType, RequesterFlags
 from spdmkit.protocol.capabilities import requester_capabilities
@@ -93,3 +95,38 @@ def test_mutual_authentication(version: int, clear: bool, mutual: MutualAuth) ->
     (session,) = pair.responder.connection.sessions.values()
     assert session.authenticated_peer
     live_in(pair, opened)
+
+
+def test_a_stream_is_sent_a_few_records_at_a_time() -> None:
+    pair = Pair(
+        requester={"capabilities": requester_capabilities(sessions=True)},
+        responder={"capabilities": EVERYTHING},
+    )
+    opened = pair.run(key_exchange(pair.link, verified(pair)))
+    waiting: list[int] = []
+
+    def chunks() -> Iterator[bytes]:
+        for number in range(9):
+            waiting.append(len(pair.requester._outgoing))
+            yield bytes([number]) * 1000
+
+    assert pair.run(opened.link.stream(chunks())) == 9000
+    assert [data for data, _ in pair.device.received] == [bytes([n]) * 1000 for n in range(9)]
+    assert max(waiting) < 9
+
+
+def test_a_stream_ends_with_its_session() -> None:
+    pair = Pair(
+        requester={"capabilities": requester_capabilities(sessions=True)},
+        responder={"capabilities": EVERYTHING},
+    )
+    opened = pair.run(key_exchange(pair.link, verified(pair)))
+
+    def chunks() -> Iterator[bytes]:
+        for number in range(9):
+            if number == 4:
+                pair.requester.connection.end_session(opened.session, "a test")
+            yield b"x"
+
+    with pytest.raises(ProtocolViolation):
+        pair.run(opened.link.stream(chunks()))

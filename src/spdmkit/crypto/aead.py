@@ -132,12 +132,15 @@ class _PycaAead(Cipher):
         self._handle = handle
 
     def seal(self, nonce: Octets, plaintext: Octets, associated_data: Octets) -> bytes:
-        _check_nonce(self.algorithm, nonce)
+        if len(nonce) != self.algorithm.iv_size:
+            _check_nonce(self.algorithm, nonce)
         return self._handle.encrypt(nonce, plaintext, associated_data)
 
     def open(self, nonce: Octets, sealed: Octets, associated_data: Octets) -> bytes:
-        _check_nonce(self.algorithm, nonce)
-        self._check_sealed(sealed)
+        algorithm = self.algorithm
+        if len(nonce) != algorithm.iv_size or len(sealed) < algorithm.tag_size:
+            _check_nonce(algorithm, nonce)
+            self._check_sealed(sealed)
         try:
             return self._handle.decrypt(nonce, sealed, associated_data)
         except InvalidTag:

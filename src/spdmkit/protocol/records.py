@@ -406,9 +406,10 @@ class RecordReceiver:
             raise AuthenticationError("record", "the Session ID is not that of the session")
         if state.sequence >= state.limit:
             raise ProtocolViolation("the AEAD limit of this key is reached")
-        expected = state.sequence.to_bytes(8, "little")[: self.profile.sequence_size]
-        if record[4 : head - 2] != expected:
-            raise AuthenticationError("record", "the sequence number is not the next one")
+        if head > 6:
+            expected = state.sequence.to_bytes(8, "little")[: head - 6]
+            if record[4 : head - 2] != expected:
+                raise AuthenticationError("record", "the sequence number is not the next one")
         nonce = state.nonce()
         data = memoryview(record) if end >= _LARGE else record
         plaintext: bytes | memoryview

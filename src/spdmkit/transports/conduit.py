@@ -145,6 +145,7 @@ class Conduit:
         self._stale: float | None = None
         self._renewed = 0.0
         self._asked_at = 0.0
+        self._open = False
         self._shown: Dialect | None = None
         self._commands: list[PlatformCommand] = []
 
@@ -165,12 +166,20 @@ class Conduit:
         self.process(now, stop=stop)
 
     def process(self, now: float, *, stop: Callable[[], bool] | None = None) -> None:
-        """Handle what is complete, until `stop` says that the driver wants a pause."""
+        """Handle what is complete, until `stop` says that the driver wants a pause.
+
+        It is asked when there is something to send.
+        """
+        framing = self.framing
         while not self.closing:
-            if self.endpoint is not None and self.endpoint.connection.sessions:
+            if (
+                not framing.secured_allowed
+                and self.endpoint is not None
+                and self.endpoint.connection.sessions
+            ):
                 # Once true it stays: a late record of an ended session is the endpoint's affair.
-                self.framing.secured_allowed = True
-            event = self.framing.next_event()
+                framing.secured_allowed = True
+            event = framing.next_event()
             if event is None:
                 break
             if isinstance(event, Frame):
@@ -188,7 +197,8 @@ class Conduit:
                 self._close(None)
             else:
                 self._command(event)
-            if stop is not None and stop():
+            # Whoever has said nothing cannot be stopped by a peer that takes nothing.
+            if stop is not None and self._output and stop():
                 break
 
     def ended(self, error: OSError | None = None) -> None:
@@ -240,6 +250,7 @@ class Conduit:
         self.guess_failed = False
         self._may_redial = False
         self.frames = 0
+        self._open = False
         self._output = []
         self._write(framing.start())
         if self.endpoint is not None and self._asked is not None:
@@ -275,7 +286,7 @@ class Conduit:
     @property
     def ready(self) -> bool:
         """The opening is over: a requester may ask, a responder may be asked."""
-        return self.endpoint is not None and self._open_for_frames
+        return self.endpoint is not None and self._opened()
 
     @property
     def settled(self) -> bool:
@@ -359,7 +370,7 @@ class Conduit:
     def _collect(self, now: float) -> None:
         """Pack what the endpoint wants sent, before anything later can close the connection."""
         endpoint = self.endpoint
-        if endpoint is None or self.redial is not None or not self._open_for_frames:
+        if endpoint is None or self.redial is not None or not (self._open or self._opened()):
             return
         for frame in endpoint.outgoing():
             if self.closing:
@@ -384,9 +395,10 @@ class Conduit:
         elif self._on_command is not None and self.endpoint is not None:
             self._on_command(self.endpoint, event)
 
-    @property
-    def _open_for_frames(self) -> bool:
-        return self.framing.role is Role.RESPONDER or self.framing.ready
+    def _opened(self) -> bool:
+        """Frames may be sent; once true it stays."""
+        self._open = self.framing.role is Role.RESPONDER or self.framing.ready
+        return self._open
 
     @property
     def _unanswered_guess(self) -> bool:

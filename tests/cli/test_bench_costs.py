@@ -1,0 +1,52 @@
+"""The benchmarks with a floor run and print what they promise; their figures are not judged."""
+
+from __future__ import annotations
+
+import json
+
+from .support import spdm
+
+
+def checked(*arguments: str) -> dict[str, object]:
+    """The document of a benchmark, with what each of them has."""
+    found = json.loads(spdm("bench", *arguments, "--json").stdout)
+    assert found["benchmark"] == arguments[0]
+    assert found["figure"] > 0
+    assert found["floor"] > 0
+    assert abs(found["ratio"] - found["figure"] / found["floor"]) < 0.02
+    low, high = found["ratio_spread"]
+    assert low <= high
+    assert {"processor", "cpus", "load", "python", "openssl"} <= set(found["machine"])
+    assert isinstance(found, dict)
+    return found
+
+
+def test_attest_blocking() -> None:
+    found = checked("attest", "--count", "5")
+    assert (found["count"], found["bar"], found["driver"]) == (5, 1.5, "blocking")
+
+
+def test_attest_asyncio() -> None:
+    found = checked("attest", "--count", "10", "--asyncio", "--in-flight", "4")
+    assert (found["count"], found["bar"]) == (10, 1.6)
+    assert found["driver"] == "asyncio, 4 in flight"
+
+
+def test_for_people() -> None:
+    shown = spdm("bench", "attest", "--count", "5").stdout
+    assert "ratio" in shown
+    assert "bar 1.5" in shown
+
+
+def test_handshake() -> None:
+    found = checked("handshake", "--count", "5")
+    algorithms = found["algorithms"]
+    assert isinstance(algorithms, dict)
+    assert (algorithms["dhe"], algorithms["hash"]) == ("secp384r1", "sha-384")
+
+
+def test_session() -> None:
+    found = checked("session", "--count", "100")
+    for name in ("aead_ms", "bare_socket_ms", "throughput_megabytes_per_second"):
+        assert float(str(found[name])) > 0
+    assert float(str(found["request_and_response_of_64_bytes_ms"])) > 0
