@@ -19,7 +19,7 @@ from pathlib import Path
 
 from spdmkit.attestation.collect import Wanted, collect
 from spdmkit.attestation.verification import DeviceTrust
-from spdmkit.bench.attest import serving
+from spdmkit.bench.peer import served
 from spdmkit.capture.decode import Decoder, Summary
 from spdmkit.capture.files import read_packets
 from spdmkit.capture.keylog import KeyLog
@@ -116,9 +116,11 @@ def _record(folder: Path, keys: Path) -> list[Stream]:
     trust = DeviceTrust(int(time.time()), anchors)
     capture, log = folder / "recorded.pcapng", KeyLog(keys)
     try:
-        with serving(device) as uri, CaptureWriter(capture) as writer:
+        with served(device) as peer, CaptureWriter(capture) as writer:
             for session in (False, True):
-                with connect(uri, _factory(log, session=session), tap=_tap(writer)) as connection:
+                with connect(
+                    peer.uri, _factory(log, session=session), tap=_tap(writer)
+                ) as connection:
                     link = Link(connection.endpoint.connection)
                     connection.run(collect(link, trust, Wanted(session=session)))
     finally:
