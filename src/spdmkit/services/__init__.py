@@ -13,6 +13,7 @@ runs. The device's side is a `ServiceDesk`, which a device registers for vendor-
     desk          the device's side
     holdings      what a device was given, on its disk
     evaluation    a device judges itself by what it was given
+    turns         whose turn it is, when many want one
     listening     a requester that serves many devices at once
     dialling      a device that connects, and connects again
 """

@@ -95,6 +95,8 @@ class ServiceDesk:
         self._on_received = on_received
         self._clock = clock
         self._lock = threading.Lock()
+        # What is taken depends on what is held: one after another, however long a disk takes.
+        self._taking = threading.Lock()
         self._lists: OrderedDict[str, WishList] = OrderedDict()
         trust = device.configuration.trust
         self._reference_anchors = _anchors(
@@ -121,8 +123,7 @@ class ServiceDesk:
                 error_code=ErrorCode.UNSUPPORTED_REQUEST,
                 error_data=RequestCode.VENDOR_DEFINED_REQUEST,
             ) from None
-        with self._lock:
-            answer = handler(self, payload.content(context), peer, context)
+        answer = handler(self, payload.content(context), peer, context)
         response = ServicePayload.of(sub_id.response, answer, context)
         return VendorMessage(message.standard_id, b"", response.encode(context))
 
@@ -180,7 +181,8 @@ class ServiceDesk:
     ) -> Struct | None:
         if not isinstance(request, GetServiceRequest):
             raise ProtocolViolation("GET_SERVICE_REQUEST is empty")
-        return self._list_of(peer.connection).answer(request.state, request.services)
+        with self._lock:
+            return self._list_of(peer.connection).answer(request.state, request.services)
 
     def _verification_results(
         self, request: Struct | None, peer: Peer, _context: Context
@@ -197,14 +199,16 @@ class ServiceDesk:
         _demand_version(peer)
         if not isinstance(request, SetReference):
             raise ProtocolViolation("SET_REFERENCE is empty")
-        held = self.holdings.reference_versions
-        given = [
-            content.read_given_reference(data, self._reference_anchors, self._now, held)
-            for data in content.understood(request.reference, context, content.REFERENCE_TAGS)
-        ]
-        self._admit_given(SubId.SET_REFERENCE, given, peer)
-        entries = self._entries(given, peer)
-        self._store(lambda: self.holdings.put_references(entries))
+        documents = content.understood(request.reference, context, content.REFERENCE_TAGS)
+        with self._taking:
+            held = self.holdings.reference_versions
+            given = [
+                content.read_given_reference(data, self._reference_anchors, self._now, held)
+                for data in documents
+            ]
+            self._admit_given(SubId.SET_REFERENCE, given, peer)
+            entries = self._entries(given, peer)
+            self._store(lambda: self.holdings.put_references(entries))
         names = ", ".join(name for each in given for name in each.versions)
         self._done(peer, SubId.SET_REFERENCE, ServiceId.PROVISION_REFERENCE_MEASUREMENTS, names)
         return None
@@ -213,16 +217,18 @@ class ServiceDesk:
         _demand_version(peer)
         if not isinstance(request, SetPolicy):
             raise ProtocolViolation("SET_POLICY is empty")
-        held = self.holdings.policy_versions
-        given = [
-            content.read_given_policy(data, self._policy_anchors, self._now, held)
-            for data in content.understood(request.policy, context, content.POLICY_TAGS)
-        ]
-        self._admit_given(SubId.SET_POLICY, given, peer)
-        # Several are versions of one policy: the highest is the one to follow.
-        best = max(given, key=lambda each: each.policy.version)
-        entry = self._entries([best], peer)[0]
-        self._store(lambda: self.holdings.put_policy(entry))
+        documents = content.understood(request.policy, context, content.POLICY_TAGS)
+        with self._taking:
+            held = self.holdings.policy_versions
+            given = [
+                content.read_given_policy(data, self._policy_anchors, self._now, held)
+                for data in documents
+            ]
+            self._admit_given(SubId.SET_POLICY, given, peer)
+            # Several are versions of one policy: the highest is the one to follow.
+            best = max(given, key=lambda each: each.policy.version)
+            entry = self._entries([best], peer)[0]
+            self._store(lambda: self.holdings.put_policy(entry))
         name = best.policy.identifier
         self._done(peer, SubId.SET_POLICY, ServiceId.PROVISION_VERIFICATION_POLICY, name)
         return None
@@ -260,9 +266,10 @@ class ServiceDesk:
             ) from error
 
     def _done(self, peer: Peer, sub_id: SubId, service: ServiceId, detail: str) -> None:
-        found = self._lists.get(peer.connection)
-        if found is not None:
-            found.received(service)
+        with self._lock:
+            found = self._lists.get(peer.connection)
+            if found is not None:
+                found.received(service)
         if self._on_received is not None:
             self._on_received(Received(sub_id, describe(peer), detail))
 

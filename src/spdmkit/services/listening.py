@@ -5,7 +5,8 @@
         await listener.serve_forever()
 
 Negotiation is cheap and runs for everybody at once. What follows costs signatures: so many devices
-are served at a time, in the order in which they came; the others wait, which costs them nothing.
+are served at a time, the others wait, which costs them nothing. Addresses take turns, and a device
+that lets us wait loses its turn, so that slow ones and floods do not keep the others out.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from spdmkit.protocol.connection import Connection, Role
 from spdmkit.protocol.endpoint import RequesterEndpoint
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.settings import AlgorithmSet, Settings
+from spdmkit.services.turns import Turns
 from spdmkit.services.visit import ServiceOutcome, Visit
 from spdmkit.transports.aio import Patience, connect
 from spdmkit.transports.server import Limits, Listener, listen
@@ -149,7 +151,6 @@ class VerifierService:
 
     Attributes:
         provider: what devices are offered.
-        waiting: devices that wait their turn.
     """
 
     def __init__(
@@ -177,16 +178,20 @@ class VerifierService:
             log_keys: for a key log.
         """
         self.provider = provider
-        self.waiting = 0
         self._settings = settings or service_settings(
             credentials=credentials, psk=bool(provider.psks)
         )
         self._credentials = credentials
         self._on_report = on_report
-        self._turns = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
         self._longest = longest_visit
         self._events = events
         self._log_keys = log_keys
+
+    @property
+    def waiting(self) -> int:
+        """Devices that wait their turn."""
+        return self._turns.waiting
 
     def make(self, info: ConnectionInfo) -> Endpoint:
         """A requester endpoint for a connection: an `EndpointFactory`."""
@@ -297,11 +302,7 @@ class VerifierService:
         report: Report,
     ) -> None:
         await connection.run(visit.negotiate())
-        self.waiting += 1
-        try:
-            await self._turns.acquire()
-        finally:
-            self.waiting -= 1
+        turn = await self._turns.take(_host_of(connection.info.peer))
         try:
             async with asyncio.timeout(self._longest):
                 await connection.run(visit.serve(unasked))
@@ -310,7 +311,7 @@ class VerifierService:
                 f"the services of this device took more than {self._longest:.0f} seconds"
             ) from None
         finally:
-            self._turns.release()
+            turn.end()
         if visit.will_watch:
             visit.on_outcome = lambda outcome: self._tell_change(visit, report, outcome)
             await connection.run(visit.watch())
@@ -333,3 +334,7 @@ class VerifierService:
         report = await self.serve(connection)
         if report.error is not None:
             raise report.error
+
+
+def _host_of(peer: str) -> str:
+    return peer.rpartition(":")[0] or peer
