@@ -47,6 +47,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="Seconds after which no answer is silence.",
 )
+@click.option(
+    "--restart-timeout",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Seconds to wait for a device that went away to come back.",
+)
 @capture_option
 @common
 def command(
@@ -57,6 +64,7 @@ def command(
     psk: Path | None,
     junit: Path | None,
     answer_timeout: float,
+    restart_timeout: float,
     capture: Capture,
     as_json: bool,
     verbose: bool,
@@ -85,6 +93,7 @@ def command(
         uri,
         Facts(psk=None if psk is None else pre_shared_key(psk)),
         answer_timeout=answer_timeout,
+        restart_timeout=restart_timeout,
         tap=capture.dialled,
     )
     found = list(

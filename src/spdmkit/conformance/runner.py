@@ -24,18 +24,20 @@ from spdmkit.protocol.requester.challenge import challenge
 from spdmkit.protocol.requester.measurements import get_measurements, get_signed_measurements
 from spdmkit.protocol.requester.negotiate import get_version, negotiate
 from spdmkit.protocol.settings import ALL_VERSIONS, Settings
-from spdmkit.transports.blocking import connect
+from spdmkit.transports.blocking import BlockingConnection, connect
 from spdmkit.transports.framing import Dialect
-from spdmkit.transports.uri import parse_uri
+from spdmkit.transports.uri import EndpointUri, parse_uri
 
 if TYPE_CHECKING:
-    from spdmkit.transports.conduit import ConnectionInfo, TapFactory
+    from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory, TapFactory
 
 __all__ = ["CaseResult", "Outcome", "Target", "run_case", "run_cases"]
 
 F = ResponderFlags
 _UNKNOWN = 0xFFFF_FFFF
 """Capabilities of a peer that did not tell them: every rule applies to it."""
+_PAUSE = 0.05
+"""Seconds between attempts to reach a peer that went away."""
 
 
 class Outcome(enum.Enum):
@@ -60,6 +62,7 @@ class CaseResult:
         findings: every assertion.
         detail: why it is not applicable, or what went wrong.
         seconds: how long it took.
+        gone: the peer could not be reached; the case before may be what ended it.
     """
 
     name: str
@@ -70,11 +73,16 @@ class CaseResult:
     findings: tuple[Finding, ...] = ()
     detail: str = ""
     seconds: float = 0.0
+    gone: bool = False
 
     @property
     def failures(self) -> tuple[Finding, ...]:
         """The assertions that do not hold."""
         return tuple(finding for finding in self.findings if not finding.holds)
+
+
+class Gone(TransportError):
+    """The peer cannot be reached (any more)."""
 
 
 @dataclass(slots=True)
@@ -86,12 +94,14 @@ class Target:
         facts: what is known of it.
         answer_timeout: seconds after which an answer is taken for silence.
         tap: sees all bytes, for a capture.
+        restart_timeout: seconds to wait for a peer that went away to come back.
     """
 
     uri: str
     facts: Facts = field(default_factory=Facts)
     answer_timeout: float = 2.0
     tap: TapFactory | None = None
+    restart_timeout: float = 0.0
     _dialect: Dialect | None = field(default=None, init=False, repr=False)
 
     def converse(
@@ -124,9 +134,20 @@ class Target:
         if self._dialect is not None:
             # Known from the first conversation: a case's silence is not to be taken for a guess.
             address = replace(address, dialect=self._dialect)
-        with connect(address, make, tap=self.tap) as open_connection:
+        with self._connected(address, make) as open_connection:
             open_connection.run(exchange(open_connection.endpoint.connection))
             self._dialect = self._dialect or open_connection.dialect
+
+    def _connected(self, address: EndpointUri, make: EndpointFactory) -> BlockingConnection:
+        """A connection, as soon as the peer is there again."""
+        until = time.monotonic() + self.restart_timeout
+        while True:
+            try:
+                return connect(address, make, tap=self.tap)
+            except TransportError as error:
+                if time.monotonic() >= until:
+                    raise Gone(str(error)) from error
+                time.sleep(_PAUSE)
 
 
 def run_cases(
@@ -153,7 +174,10 @@ def run_cases(
         yield _told(first, progress)
         for case in chosen:
             if case.since <= version <= case.until:
-                yield _told(run_case(target, case, version, flags), progress)
+                result = run_case(target, case, version, flags)
+                yield _told(result, progress)
+                if result.gone:
+                    return
         yield _told(_sane(target, version, "sanity.last")[0], progress)
 
 
@@ -214,6 +238,9 @@ def run_case(target: Target, case: Case, version: int, flags: int) -> CaseResult
         target.converse((version,), conversation, without=case.without)
     except Stopped:
         pass
+    except Gone as error:
+        detail = f"the peer is gone, perhaps by the case before: {error}"
+        return replace(result, outcome=Outcome.ERROR, detail=detail, gone=True)
     except SpdmError as error:
         detail = str(error)
     findings = tuple(talks[0].findings) if talks else ()

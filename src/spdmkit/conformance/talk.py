@@ -210,7 +210,7 @@ class Talk:
             error, _ = Error.parse(answer, self.connection.context)
         except DecodeError as problem:
             return f"a malformed ERROR ({problem})"
-        return f"ERROR {error.describe()}"
+        return error.describe()
 
     def header(self, code: RequestCode, param1: int = 0, param2: int = 0) -> bytes:
         """The four bytes that a request of the tested version begins with."""
