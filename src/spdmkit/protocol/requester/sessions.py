@@ -58,8 +58,14 @@ if TYPE_CHECKING:
     from spdmkit.protocol.proofs import ProvenKey
 
 __all__ = [
+    "BegunPskSession",
+    "BegunSession",
     "OpenedSession",
     "PreSharedKey",
+    "begin_key_exchange",
+    "begin_psk_exchange",
+    "complete_key_exchange",
+    "complete_psk_exchange",
     "end_session",
     "heartbeat",
     "key_exchange",
@@ -111,6 +117,36 @@ class OpenedSession:
     signature: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class BegunSession:
+    """A session whose handshake waits for FINISH.
+
+    Attributes:
+        opened: the session as it will be.
+        mutual: how the responder wants us to prove who we are.
+        req_slot_id: the slot of ours that it named.
+    """
+
+    opened: OpenedSession
+    mutual: MutualAuth
+    req_slot_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class BegunPskSession:
+    """A session by pre-shared key whose handshake waits for PSK_FINISH.
+
+    Attributes:
+        opened: the session as it will be.
+        transcript: TH so far.
+        with_context: the responder has a context, so there is a PSK_FINISH.
+    """
+
+    opened: OpenedSession
+    transcript: Transcript
+    with_context: bool
+
+
 # --- key exchange --------------------------------------------------------------------------------
 
 
@@ -138,24 +174,35 @@ def key_exchange(
         ProtocolViolation: the responder broke a rule, or wants a proof that we do not have.
         SpdmError: as `Link.ask`.
     """
-    return (
-        yield from settle_records(
+
+    def open_once() -> Exchange[OpenedSession]:
+        begun = yield from begin_key_exchange(
             link,
-            lambda: _key_exchange(
-                link, key, slot_id, summary, termination_policy, event_all_policy
-            ),
+            key,
+            slot_id=slot_id,
+            summary=summary,
+            termination_policy=termination_policy,
+            event_all_policy=event_all_policy,
         )
-    )
+        return (yield from complete_key_exchange(begun))
+
+    return (yield from settle_records(link, open_once))
 
 
-def _key_exchange(
+def begin_key_exchange(
     link: Link,
     key: ProvenKey,
-    slot_id: int,
-    summary: int,
-    termination_policy: bool,
-    event_all_policy: bool,
-) -> Exchange[OpenedSession]:
+    *,
+    slot_id: int = 0,
+    summary: int = MeasurementSummaryHashType.NONE,
+    termination_policy: bool = False,
+    event_all_policy: bool = False,
+) -> Exchange[BegunSession]:
+    """The first half of `key_exchange`: KEY_EXCHANGE; the session is in its handshake.
+
+    Raises:
+        AuthenticationError, ProtocolViolation, SpdmError: as `key_exchange`.
+    """
     connection = link.connection
     credentials = connection.credentials
     selection = connection.algorithms
@@ -235,16 +282,8 @@ def _key_exchange(
     if session.clear_handshake:
         connection.clear_handshake = session
     inside = Link(connection, session)
-    try:
-        slot = None
-        if mutual:
-            slot = yield from _our_slot(inside, mutual, message.req_slot_id, credentials)
-        yield from _finish(inside, session, slot, credentials)
-    except SpdmError as error:
-        connection.end_session(session, str(error))
-        raise
     kept = (connection.multi_key_digests, answer.request, answer.response)
-    return OpenedSession(
+    opened = OpenedSession(
         inside,
         session,
         key,
@@ -253,6 +292,27 @@ def _key_exchange(
         tuple(each for each in kept if each) if connection.settings.keep_messages else (),
         message.signature,
     )
+    return BegunSession(opened, mutual, message.req_slot_id)
+
+
+def complete_key_exchange(begun: BegunSession) -> Exchange[OpenedSession]:
+    """The second half of `key_exchange`: who we are, if that is asked, and FINISH.
+
+    Raises:
+        AuthenticationError, ProtocolViolation, SpdmError: as `key_exchange`; the session is over.
+    """
+    inside, session = begun.opened.link, begun.opened.session
+    connection = inside.connection
+    credentials = connection.credentials
+    try:
+        slot = None
+        if begun.mutual:
+            slot = yield from _our_slot(inside, begun.mutual, begun.req_slot_id, credentials)
+        yield from _finish(inside, session, slot, credentials)
+    except SpdmError as error:
+        connection.end_session(session, str(error))
+        raise
+    return begun.opened
 
 
 def _our_slot(
@@ -367,21 +427,33 @@ def psk_exchange(
         AuthenticationError: the responder does not hold the key.
         SpdmError: as `Link.ask`.
     """
-    return (
-        yield from settle_records(
+
+    def open_once() -> Exchange[OpenedSession]:
+        begun = yield from begin_psk_exchange(
             link,
-            lambda: _psk_exchange(link, psk, summary, termination_policy, event_all_policy),
+            psk,
+            summary=summary,
+            termination_policy=termination_policy,
+            event_all_policy=event_all_policy,
         )
-    )
+        return (yield from complete_psk_exchange(begun))
+
+    return (yield from settle_records(link, open_once))
 
 
-def _psk_exchange(
+def begin_psk_exchange(
     link: Link,
     psk: PreSharedKey,
-    summary: int,
-    termination_policy: bool,
-    event_all_policy: bool,
-) -> Exchange[OpenedSession]:
+    *,
+    summary: int = MeasurementSummaryHashType.NONE,
+    termination_policy: bool = False,
+    event_all_policy: bool = False,
+) -> Exchange[BegunPskSession]:
+    """The first half of `psk_exchange`: PSK_EXCHANGE.
+
+    Raises:
+        AuthenticationError, SpdmError: as `psk_exchange`.
+    """
     connection = link.connection
     if len(psk.key) < connection.settings.shortest_psk:
         raise ProtocolViolation(
@@ -423,16 +495,28 @@ def _psk_exchange(
     _check_finished(session, th1, message.verify_data)
     transcript.append(message.verify_data)
     connection.sessions[session.session_id] = session
-    inside = Link(connection, session)
-    if with_context:
-        try:
-            yield from _psk_finish(inside, session, transcript)
-        except SpdmError as error:
-            connection.end_session(session, str(error))
-            raise
-    else:
-        session.start_application(th2=transcript.digest())
-    return OpenedSession(inside, session, None, message.measurement_summary_hash, summary)
+    opened = OpenedSession(
+        Link(connection, session), session, None, message.measurement_summary_hash, summary
+    )
+    return BegunPskSession(opened, transcript, with_context)
+
+
+def complete_psk_exchange(begun: BegunPskSession) -> Exchange[OpenedSession]:
+    """The second half of `psk_exchange`: PSK_FINISH, when the responder has a context.
+
+    Raises:
+        AuthenticationError, SpdmError: as `psk_exchange`; the session is over.
+    """
+    inside, session = begun.opened.link, begun.opened.session
+    if not begun.with_context:
+        session.start_application(th2=begun.transcript.digest())
+        return begun.opened
+    try:
+        yield from _psk_finish(inside, session, begun.transcript)
+    except SpdmError as error:
+        inside.connection.end_session(session, str(error))
+        raise
+    return begun.opened
 
 
 def _psk_finish(inside: Link, session: Session, transcript: Transcript) -> Exchange[None]:
