@@ -1,7 +1,7 @@
 -- What it takes to open a record: SHA-2, HMAC, HKDF-Expand, AES-GCM and ChaCha20-Poly1305.
 --
--- Wireshark's Lua has no ciphers before version 4.4, so they are here, for strings of bytes. They
--- are made for reading captures: nothing about them is constant in time.
+-- The Lua of Wireshark 4.0 has no ciphers, so they are here, for strings of bytes. They are made for
+-- reading captures: nothing about them is constant in time.
 
 local band, bor, bxor, bnot = bit.band, bit.bor, bit.bxor, bit.bnot
 local rshift, lshift, ror, rol, tobit = bit.rshift, bit.lshift, bit.ror, bit.rol, bit.tobit
