@@ -50,3 +50,15 @@ def test_session() -> None:
     for name in ("aead_ms", "bare_socket_ms", "throughput_megabytes_per_second"):
         assert float(str(found[name])) > 0
     assert float(str(found["request_and_response_of_64_bytes_ms"])) > 0
+
+
+def test_connections() -> None:
+    found = checked("connections", "--count", "40")
+    assert (found["count"], found["sessions"]) == (40, 40)
+    assert float(str(found["figure"])) < 200  # so few say little; see docs/reference/benchmarks.md
+
+
+def test_appraise() -> None:
+    found = checked("appraise", "--count", "5")
+    # Without its chain, half of the signatures are left to verify.
+    assert float(str(found["chain_validated_before_ms"])) < float(str(found["figure"]))

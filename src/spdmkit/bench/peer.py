@@ -3,7 +3,7 @@
 `python -m spdmkit.bench.peer FOLDER [--sink]` serves the device in FOLDER and prints
 `listening on URI`. Then each line on its standard input is a question, answered by one number:
 `cpu` the CPU time used so far, in milliseconds; `memory` what is resident after a collection of
-garbage, in bytes; `received` the bytes of application data that came.
+garbage, in bytes; `received` the bytes of application data that came; `sessions` how many stand.
 
 `python -m spdmkit.bench.peer` without a folder is a bare socket that takes whatever comes and
 answers the same questions: what an application without SPDM would cost.
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,6 +112,12 @@ class _Device(FolderDevice):
 
     sink = False
     received = 0
+    endpoints: weakref.WeakSet[ResponderEndpoint] = weakref.WeakSet()
+
+    @property
+    def sessions(self) -> int:
+        """Sessions that are established now."""
+        return sum(len(each.connection.sessions) for each in self.endpoints)
 
     def application_data(self, data: bytes, peer: Peer) -> bytes | None:
         self.received += len(data)
@@ -128,6 +135,7 @@ async def _serve(device: _Device) -> None:
         )
         endpoint = ResponderEndpoint(connection, device, name=info.name)
         device.watch(endpoint)
+        device.endpoints.add(endpoint)
         return endpoint
 
     done = asyncio.Event()
@@ -160,6 +168,8 @@ def _resident() -> int:
 class _Bare:
     """A bare socket."""
 
+    sessions = 0
+
     def __init__(self) -> None:
         self.received = 0
 
@@ -187,6 +197,7 @@ _ANSWERS: dict[str, Callable[[_Device | _Bare], float]] = {
     "cpu": lambda _one: time.process_time_ns() / 1e6,
     "memory": lambda _one: _resident(),
     "received": lambda one: one.received,
+    "sessions": lambda one: one.sessions,
 }
 
 

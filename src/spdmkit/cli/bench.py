@@ -80,6 +80,29 @@ def session(count: int, as_json: bool, verbose: bool) -> int:
     return _show(measure_session(count), as_json=as_json, verbose=verbose)
 
 
+@command.command(name="connections", epilog=example("spdm bench connections --count 1000"))
+@click.option(
+    "--count", type=click.IntRange(1, 20_000), default=1000, show_default=True, help="Connections."
+)
+@common
+def connections(count: int, as_json: bool, verbose: bool) -> int:
+    """Memory that an idle connection with a session takes at the responder."""
+    from spdmkit.bench.connections import measure_connections
+
+    return _show(measure_connections(count), as_json=as_json, verbose=verbose)
+
+
+@command.command(name="appraise", epilog=example("spdm bench appraise --count 500"))
+@_algorithm
+@click.option("--count", type=click.IntRange(1), default=200, show_default=True, help="How often.")
+@common
+def appraise(algorithm: str, count: int, as_json: bool, verbose: bool) -> int:
+    """CPU time of appraising recorded evidence, and what a chain validated before saves."""
+    from spdmkit.bench.appraise import measure_appraise
+
+    return _show(measure_appraise(algorithm, count), as_json=as_json, verbose=verbose)
+
+
 def _show(found: Result, *, as_json: bool, verbose: bool) -> int:
     """Print a result; benchmarks judge nothing, so that the exit code is 0."""
     document = found.document()
