@@ -110,9 +110,11 @@ def _process(*arguments: str) -> Iterator[Served]:
 class _Device(FolderDevice):
     """Counts application data, and may swallow it."""
 
-    sink = False
-    received = 0
-    endpoints: weakref.WeakSet[ResponderEndpoint] = weakref.WeakSet()
+    def __init__(self, folder: Path, *, sink: bool = False) -> None:
+        super().__init__(folder)
+        self.sink = sink
+        self.received = 0
+        self.endpoints: weakref.WeakSet[ResponderEndpoint] = weakref.WeakSet()
 
     @property
     def sessions(self) -> int:
@@ -206,9 +208,7 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         _drain()
         return
-    device = _Device(Path(arguments[0]))
-    device.sink = "--sink" in arguments
-    loops.run(_serve(device))
+    loops.run(_serve(_Device(Path(arguments[0]), sink="--sink" in arguments)))
 
 
 if __name__ == "__main__":
