@@ -1,0 +1,81 @@
+"""What the pages show as examples is read by the code they describe."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from spdmkit.attestation.policy_file import read_policy
+from spdmkit.attestation.reference.json_format import from_json
+from spdmkit.attestation.targets import load_targets
+from spdmkit.cli.root import spdm
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_the_policy_with_everything_in_it() -> None:
+    (text,) = blocks(DOCS / "reference" / "policy.md", "toml")
+    policy = read_policy(text.encode())
+    assert policy.components[0].minimum_svn == 4
+    (code,) = blocks(DOCS / "reference" / "policy.md", "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["policy"].rules[0].name == "patched"
+
+
+def test_reference_values() -> None:
+    (text,) = blocks(DOCS / "how-to" / "reference-values.md", "json")
+    manifest = from_json(text.encode())
+    assert [each.index for each in manifest.measurements] == [1, 4, 5, 9]
+
+
+def test_targets(tmp_path: Path) -> None:
+    (text,) = blocks(DOCS / "how-to" / "appraise.md", "toml")
+    (tmp_path / "rack.toml").write_text(text)
+    targets = load_targets(tmp_path / "rack.toml")
+    assert [each.name for each in targets] == ["nic-7", "tcp-192.0.2.8_4194"]
+    assert (targets[0].psk, targets[1].trust_anchor) == (None, None)
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every `spdm` command of the pages, with the page it stands on."""
+    found = []
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            for shown in block.replace("\\\n", " ").splitlines():
+                line = shown.partition(" #")[0].strip().removesuffix("&").strip()
+                if line.startswith("spdm "):
+                    found.append((page.name, line))
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_options_of_commands_exist(page: str, line: str) -> None:
+    words = shlex.split(line)[1:]
+    command: click.Command = spdm
+    context = click.Context(spdm)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None, line
+        command = found
+    known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+    for word in words:
+        if word.startswith("--") and word != "--":
+            assert word.partition("=")[0] in known | {"--help"}, f"{page}: {line}: {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
