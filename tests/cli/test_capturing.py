@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from spdmkit.capture.files import read_packets
-from spdmkit.capture.packets import LinkType, Packet
+from spdmkit.capture.packets import Direction, LinkType, Packet
 from spdmkit.cli.capturing import Capture, capture_option
 from spdmkit.cli.root import run
+from spdmkit.transports.mctp import serial
 
 from .support import spdm
 
@@ -46,9 +47,13 @@ def test_a_captured_demo_reads_back(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert keys.stat().st_mode & 0o077 == 0
 
 
-def test_every_command_that_talks_has_it() -> None:
-    for command in (["attest"], ["probe"], ["demo"], ["device", "serve"]):
-        assert "--capture FILE" in spdm(*command, "--help").stdout, command
+def test_every_command_that_talks_has_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (
+        *(["attest"], ["probe"], ["demo"], ["provision"], ["session"], ["proxy"], ["conformance"]),
+        *(["device", "serve"], ["device", "dial"], ["verifier", "serve"], ["verifier", "dial"]),
+    ):
+        assert run([*command, "--help"]) == 0
+        assert "--capture FILE" in capsys.readouterr().out, command
 
 
 def command_with(action: Any) -> click.Command:
@@ -109,6 +114,25 @@ def test_ends_that_are_mctp_endpoints_become_mctp_packets(tmp_path: Path) -> Non
     assert request.link_type == LinkType.LINUX_SLL
     assert request.data[16:20] == bytes((1, 29, 8, 0xC8))
     assert response.data[16:20] == bytes((1, 8, 29, 0xC0))
+
+
+def test_the_packets_of_a_serial_line_become_mctp_packets(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    packets_sent = [bytes.fromhex("01090888 0510"), bytes.fromhex("01090858 840000")]
+
+    def talk(capture: Capture) -> None:
+        assert capture.dialled is not None
+        tap = capture.dialled("mctp:8", "/dev/ttyS1")
+        line = b"noise" + b"".join(map(serial.encode, packets_sent))
+        for at in range(0, len(line), 5):
+            tap.sent(line[at : at + 5])
+        tap.received(serial.encode(bytes.fromhex("010809C0 0510040000000100 12")))
+        tap.closed()
+
+    assert CliRunner().invoke(command_with(talk), ["--capture", str(path)]).exit_code == 0
+    first, second, answer = packets(path)
+    assert [first.data[16:], second.data[16:]] == packets_sent
+    assert answer.direction == Direction.INBOUND
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")

@@ -77,6 +77,7 @@ async def lab(
     allow: Sequence[Any] = (),
     messages: bool = False,
     behind: str = "emu+mctp://127.0.0.1:0",
+    taps: Any = (None, None),
     **configuration: Any,
 ) -> AsyncIterator[Lab]:
     """A proxy before a device that it is joined to; `to` replaces that device by another."""
@@ -90,6 +91,7 @@ async def lab(
         every=every,
         allow=tuple(allow),
         limits=limits,
+        taps=taps,
     )
     out = io.StringIO()
     proxy = Proxy(ProxyConfiguration((route,), **configuration), Journal(out, messages=messages))

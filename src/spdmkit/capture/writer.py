@@ -342,19 +342,27 @@ class MctpCapture:
         """We received a message; arguments as for `sent`."""
         self._write(message, self._remote, self._local, Direction.INBOUND, owner)
 
+    def packet(self, data: bytes, *, outbound: bool) -> None:
+        """One packet as it is on the medium, from its transport header on (DSP0236 8.1)."""
+        if len(data) >= 4:
+            self._append(data, Direction.OUTBOUND if outbound else Direction.INBOUND)
+
     def _write(
         self, message: bytes, source: int, destination: int, direction: Direction, owner: bool
     ) -> None:
         if owner:
             self._tag = next(self._tags)
         # Version 1, one packet that starts and ends the message (DSP0236 8.1).
-        data = bytes((1, destination, source, 0xC0 | (0x08 if owner else 0) | self._tag)) + message
+        head = bytes((1, destination, source, 0xC0 | (0x08 if owner else 0) | self._tag))
+        self._append(head + message, direction)
+
+    def _append(self, data: bytes, direction: Direction) -> None:
         link_type = LinkType.EMU_MCTP
         if not self._writer.classic:
             link_type = LinkType.LINUX_SLL
             kind = 4 if direction is Direction.OUTBOUND else 0
             # ARPHRD_MCTP is 290, the address an endpoint ID, the protocol ETH_P_MCTP.
-            data = struct.pack("!HHH8sH", kind, 290, 1, bytes((source,)), 0x00FA) + data
+            data = struct.pack("!HHH8sH", kind, 290, 1, data[2:3], 0x00FA) + data
         packet = Packet(self._writer.now(), link_type, data, len(data), direction=direction)
         self._writer.write([packet])
 

@@ -137,8 +137,33 @@ class _MctpTap:
         """MCTP has no connections."""
 
 
+class _SerialTap:
+    """The bytes of a serial line (DSP0253) as a tap: each packet is one of the capture."""
+
+    def __init__(self, capture: MctpCapture) -> None:
+        from spdmkit.transports.mctp.serial import SerialDecoder
+
+        self._capture = capture
+        self._out, self._in = SerialDecoder(), SerialDecoder()
+
+    def sent(self, data: bytes) -> None:
+        """Bytes that went over the line."""
+        for packet in self._out.feed(data):
+            self._capture.packet(packet, outbound=True)
+
+    def received(self, data: bytes) -> None:
+        """Bytes that came over the line."""
+        for packet in self._in.feed(data):
+            self._capture.packet(packet, outbound=False)
+
+    def closed(self, *, by_peer: bool = False) -> None:
+        """MCTP has no connections."""
+
+
 def _tap(writer: CaptureWriter, local: str, peer: str, *, initiator: bool) -> Tap:
     """The tap of a connection between two ends: TCP where they are addresses with ports."""
+    if local.startswith("/") or peer.startswith("/"):
+        return _SerialTap(writer.mctp(0, 0))
     ours, theirs = _NAMED_ENDPOINT.search(local), _NAMED_ENDPOINT.search(peer)
     if ours or theirs:
         eids = [int(each[1]) & 0xFF if each else 0 for each in (ours, theirs)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spdmkit.cli.capturing import Capture, capture_option
 from spdmkit.cli.options import common, example
 from spdmkit.errors import ConfigurationError, TransportError
 
@@ -43,9 +44,16 @@ _LARGEST_STATUS = 0x100_0000
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="A TOML file.")
 @click.option("--check", is_flag=True, help="Read the configuration, say whether it is right, end.")
 @click.option("--status", help="HOST:PORT of a running proxy's --metrics: show how it goes, end.")
+@capture_option
 @common
 def command(
-    config: Path | None, status: str | None, check: bool, as_json: bool, verbose: bool, **given: Any
+    config: Path | None,
+    status: str | None,
+    check: bool,
+    capture: Capture,
+    as_json: bool,
+    verbose: bool,
+    **given: Any,
 ) -> int:
     """Carry SPDM between verifiers and devices on MCTP until SIGINT or SIGTERM.
 
@@ -55,6 +63,7 @@ def command(
     if status is not None:
         return _show_status(status, as_json=as_json)
     configuration = _configuration(config, given)
+    configuration = _captured(configuration, capture)
     if check:
         found = {"devices": len(configuration.devices), "buses": len(configuration.buses)}
         click.echo(json.dumps(found) if as_json else "the configuration is right")
@@ -105,6 +114,15 @@ def _configuration(path: Path | None, given: dict[str, Any]) -> ProxyConfigurati
         allow=allow,
     )
     return ProxyConfiguration((route,), metrics=metrics)
+
+
+def _captured(configuration: ProxyConfiguration, capture: Capture) -> ProxyConfiguration:
+    """With taps on both sides of each device, when there is something to capture to."""
+    from dataclasses import replace
+
+    taps = (capture.accepted, capture.dialled)
+    devices = tuple(replace(route, taps=taps) for route in configuration.devices)
+    return replace(configuration, devices=devices)
 
 
 def _warn(configuration: ProxyConfiguration) -> None:

@@ -24,6 +24,8 @@ from spdmkit.proxy.figures import DeviceFigures
 from spdmkit.proxy.journal import Journal
 from spdmkit.proxy.leases import Limits, WaitingRoom
 from spdmkit.proxy.line import DeviceLine, open_line, open_socket
+from spdmkit.proxy.watching import watched
+from spdmkit.transports.conduit import TapFactory
 from spdmkit.transports.dial import address_text
 from spdmkit.transports.framing import Side
 from spdmkit.transports.server import bind
@@ -63,6 +65,7 @@ class DeviceRoute:
         every: seconds between two calls to the same verifier.
         allow: source addresses that may connect; empty allows all.
         limits: what clients may take.
+        taps: see all bytes of connections accepted and made, for a capture.
     """
 
     name: str
@@ -72,6 +75,7 @@ class DeviceRoute:
     every: float = 300.0
     allow: tuple[Network, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    taps: tuple[TapFactory | None, TapFactory | None] = (None, None)
 
 
 @dataclass(eq=False, slots=True)
@@ -314,7 +318,7 @@ class ProxiedDevice:
     async def _lend(self, visitor: _Visitor) -> Ending:
         limits = self.route.limits
         try:
-            line = await open_line(self.route.to, limits.opening)
+            line = await open_line(self.route.to, limits.opening, self.route.taps[1])
         except SpdmError as error:
             self._found(up=False, why=str(error))
             return Ending("unreachable", str(error))
@@ -357,11 +361,12 @@ class ProxiedDevice:
             side = Side.INITIATOR
             sock = await open_socket(visitor.uri.host, self.route.limits.opening)
         client = Client(side, dialect=visitor.uri.dialect)
+        accepted, made = self.route.taps
         try:
             if side is Side.LISTENER:
-                await loop.connect_accepted_socket(lambda: client, sock)
+                await loop.connect_accepted_socket(lambda: watched(client, accepted), sock)
             else:
-                await loop.create_connection(lambda: client, sock=sock)
+                await loop.create_connection(lambda: watched(client, made), sock=sock)
         except OSError as error:
             sock.close()
             raise TransportError(f"the connection broke: {error}") from error

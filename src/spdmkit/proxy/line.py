@@ -11,6 +11,8 @@ from typing import Any, cast
 
 from spdmkit.errors import DeadlineExceeded, SpdmError, TransportError
 from spdmkit.protocol.frames import Frame
+from spdmkit.proxy.watching import watched
+from spdmkit.transports.conduit import TapFactory
 from spdmkit.transports.dial import resolve, tune
 from spdmkit.transports.framing import (
     BindingError,
@@ -245,12 +247,13 @@ async def _connected(
     raise failure
 
 
-async def open_line(uri: EndpointUri, patience: float) -> DeviceLine:
+async def open_line(uri: EndpointUri, patience: float, tap: TapFactory | None = None) -> DeviceLine:
     """Reach a device.
 
     Args:
         uri: its address.
         patience: seconds for connecting, and again for opening.
+        tap: sees all bytes, for a capture.
 
     Raises:
         SpdmError: it is not there, or is no SPDM device.
@@ -261,14 +264,14 @@ async def open_line(uri: EndpointUri, patience: float) -> DeviceLine:
         sock = await open_socket(uri.host, patience)
         line = DeviceLine(framing)
         try:
-            await loop.create_connection(lambda: line, sock=sock)
+            await loop.create_connection(lambda: watched(line, tap), sock=sock)
         except OSError as error:
             sock.close()
             raise TransportError(f"the device's line broke: {error}") from error
     else:
         dialled = transport_for(uri).dial(uri, role=Role.REQUESTER, timeout=patience)
         line = DeviceLine(dialled.framing)
-        WireTransport(loop, dialled.wire, line)
+        WireTransport(loop, dialled.wire, watched(line, tap, (dialled.local, dialled.peer)))
     try:
         await line.open(patience)
     except BaseException:
