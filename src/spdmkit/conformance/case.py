@@ -30,7 +30,9 @@ class Stage(enum.Enum):
     VERSION = "VERSION was received"
     CAPABILITIES = "CAPABILITIES was received"
     NEGOTIATED = "ALGORITHMS was received"
+    HANDSHAKE = "KEY_EXCHANGE_RSP was received"
     SESSION = "a session by KEY_EXCHANGE is established"
+    PSK_HANDSHAKE = "PSK_EXCHANGE_RSP was received"
     PSK_SESSION = "a session by PSK_EXCHANGE is established"
 
 

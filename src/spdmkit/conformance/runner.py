@@ -215,9 +215,9 @@ def run_case(target: Target, case: Case, version: int, flags: int) -> CaseResult
     """
     result = CaseResult(case.name, case.title, case.clause, version, Outcome.PASSED)
     lacking = case.lacking(flags)
-    if not lacking and case.stage is Stage.SESSION:
+    if not lacking and case.stage in (Stage.HANDSHAKE, Stage.SESSION):
         lacking = _no_session(flags)
-    if not lacking and case.stage is Stage.PSK_SESSION:
+    if not lacking and case.stage in (Stage.PSK_HANDSHAKE, Stage.PSK_SESSION):
         lacking = _no_psk(target, flags)
     if lacking:
         return replace(result, outcome=Outcome.NOT_APPLICABLE, detail=lacking)

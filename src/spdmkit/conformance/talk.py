@@ -10,6 +10,7 @@ from spdmkit.conformance.case import SILENCE_SINCE, Stage
 from spdmkit.errors import (
     DeadlineExceeded,
     DecodeError,
+    PeerError,
     SpdmError,
     TransportError,
 )
@@ -32,10 +33,14 @@ from spdmkit.protocol.requester.negotiate import (
     negotiate,
 )
 from spdmkit.protocol.requester.sessions import (
+    BegunPskSession,
+    BegunSession,
     OpenedSession,
     PreSharedKey,
-    key_exchange,
-    psk_exchange,
+    begin_key_exchange,
+    begin_psk_exchange,
+    complete_key_exchange,
+    complete_psk_exchange,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["Facts", "Finding", "Stopped", "Talk"]
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 LEAST = 4
 """Bytes of the shortest SPDM message."""
 
@@ -89,6 +95,8 @@ class Talk:
         version: the SPDM version that is tested.
         findings: what was asserted so far.
         session: the session of the stage, or None.
+        begun: the session by KEY_EXCHANGE whose handshake is not finished, or None.
+        begun_psk: the same by PSK_EXCHANGE.
     """
 
     def __init__(self, connection: Connection, version: int, clause: str, facts: Facts) -> None:
@@ -100,6 +108,8 @@ class Talk:
         self.facts = facts
         self.findings: list[Finding] = []
         self.session: OpenedSession | None = None
+        self.begun: BegunSession | None = None
+        self.begun_psk: BegunPskSession | None = None
 
     @property
     def connection(self) -> Connection:
@@ -130,7 +140,7 @@ class Talk:
             words = f"{words}; it was {_show(seen)}"
         return self.check(same, words, clause=clause)
 
-    def holds(self, exchange: Exchange[M], words: str) -> Exchange[M]:
+    def holds(self, exchange: Exchange[T], words: str) -> Exchange[T]:
         """Run one of the library's exchanges, and assert that it succeeds."""
         try:
             result = yield from exchange
@@ -204,6 +214,29 @@ class Talk:
         else:
             self.check(True, wanted)
 
+    def expect_end(self, request: Message | bytes, *codes: ErrorCode) -> Exchange[None]:
+        """Send what ends a session; assert an ERROR, in the session or in the clear, and the end.
+
+        Whatever is sent through the session afterwards must not be answered in it.
+        """
+        yield from self._expect_no_answer(request, *codes)
+        if self.session is not None:
+            alive = self.session.session.alive
+            self.check(not alive, "the session is over")
+
+    def _expect_no_answer(self, request: Message | bytes, *codes: ErrorCode) -> Exchange[None]:
+        try:
+            answer = yield from self.ask(request)
+        except PeerError as error:
+            wanted = " or ".join(code.name for code in codes)
+            self.check(not codes or error.code in codes, f"it is refused with {wanted}: {error}")
+        except (DeadlineExceeded, TransportError):
+            self.check(self.version >= SILENCE_SINCE, "the request is refused; nothing came")
+        else:
+            self.refused(answer, *codes)
+            if self.session is not None:
+                self.connection.end_session(self.session.session, "the peer refused")
+
     def error_name(self, answer: bytes) -> str:
         """An ERROR in words."""
         try:
@@ -266,17 +299,29 @@ def _negotiated(talk: Talk) -> Exchange[None]:
     yield from negotiate(talk.outside)
 
 
-def _session(talk: Talk) -> Exchange[None]:
+def _handshake(talk: Talk) -> Exchange[None]:
     key = yield from talk.chain()
-    talk.session = yield from key_exchange(talk.outside, key)
+    talk.begun = yield from begin_key_exchange(talk.outside, key)
+    talk.session = talk.begun.opened
     talk.link = talk.session.link
 
 
-def _psk_session(talk: Talk) -> Exchange[None]:
+def _finish(talk: Talk) -> Exchange[None]:
+    if talk.begun is not None:
+        yield from complete_key_exchange(talk.begun)
+
+
+def _psk_handshake(talk: Talk) -> Exchange[None]:
     if talk.facts.psk is None:
         raise SpdmError("a pre-shared key is needed")
-    talk.session = yield from psk_exchange(talk.outside, talk.facts.psk)
+    talk.begun_psk = yield from begin_psk_exchange(talk.outside, talk.facts.psk)
+    talk.session = talk.begun_psk.opened
     talk.link = talk.session.link
+
+
+def _psk_finish(talk: Talk) -> Exchange[None]:
+    if talk.begun_psk is not None:
+        yield from complete_psk_exchange(talk.begun_psk)
 
 
 _STEPS: dict[Stage, tuple[Callable[[Talk], Exchange[None]], ...]] = {
@@ -284,8 +329,10 @@ _STEPS: dict[Stage, tuple[Callable[[Talk], Exchange[None]], ...]] = {
     Stage.VERSION: (_version,),
     Stage.CAPABILITIES: (_version, _capabilities),
     Stage.NEGOTIATED: (_negotiated,),
-    Stage.SESSION: (_negotiated, _session),
-    Stage.PSK_SESSION: (_negotiated, _psk_session),
+    Stage.HANDSHAKE: (_negotiated, _handshake),
+    Stage.SESSION: (_negotiated, _handshake, _finish),
+    Stage.PSK_HANDSHAKE: (_negotiated, _psk_handshake),
+    Stage.PSK_SESSION: (_negotiated, _psk_handshake, _psk_finish),
 }
 
 

@@ -170,6 +170,14 @@ class Link:
         """
         return (yield from self._roundtrip(R.CHUNK_GET, message))
 
+    def ask_frame(self, frame: Frame) -> Exchange[Frame]:
+        """Send a whole frame as it is, a record for example, and return the frame that answers.
+
+        Raises:
+            DeadlineExceeded, TransportError: no answer; the connection is of no more use.
+        """
+        return (yield from self._transfer(frame, self._deadline(R.CHUNK_GET)))
+
     def tell(self, data: bytes, message_type: int = 0) -> Exchange[None]:
         """Send application data in the session and wait for nothing."""
         session = self._need_session()

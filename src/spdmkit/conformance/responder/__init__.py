@@ -17,6 +17,10 @@ GROUPS = (
     "certificate",
     "challenge",
     "measurements",
+    "key_exchange",
+    "finish",
+    "psk",
+    "session",
 )
 """In the order of a conversation."""
 
