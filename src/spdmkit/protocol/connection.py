@@ -223,9 +223,13 @@ class Connection:
         return self.version >= V12 and self.flag(RequesterFlags.CHUNK_CAP, both=True)
 
     @property
-    def large_forms(self) -> bool:
-        """The large forms of 1.4 may be used with this responder."""
-        return self.version >= V14 and bool(self.responder.flags & ResponderFlags.LARGE_RESP_CAP)
+    def most_chunks(self) -> int:
+        """How many chunks ChunkSeqNo can count: it has 16 bits before 1.4."""
+        return 1 << (32 if self.version >= V14 else 16)
+
+    def large_forms(self, side: Announced) -> bool:
+        """Whether the large forms of 1.4 may be used with what one side answers."""
+        return self.version >= V14 and bool(side.flags & ResponderFlags.LARGE_RESP_CAP)
 
     @property
     def timing(self) -> Timing:

@@ -46,9 +46,11 @@ from spdmkit.protocol.actions import (
     perform,
     sleep,
 )
+from spdmkit.protocol.chunking import FIRST_CHUNK_HEADER, LATER_CHUNK_HEADER, chunks_of
 from spdmkit.protocol.deadlines import ready_delay, ready_limit
 from spdmkit.protocol.frames import Frame, FrameKind
 from spdmkit.protocol.records import ApplicationData
+from spdmkit.protocol.settings import MIN_DATA_TRANSFER_SIZE
 from spdmkit.protocol.states import Refusal, SessionPhase, in_connection
 
 if TYPE_CHECKING:
@@ -90,8 +92,6 @@ CRYPTOGRAPHIC = frozenset(
 _TO_M1M2 = frozenset({R.GET_DIGESTS, R.GET_CERTIFICATE, R.CHALLENGE})
 _PIECES = frozenset({R.CHUNK_GET, R.CHUNK_SEND, R.RESPOND_IF_READY})
 """Requests that are part of the exchange they help along."""
-_CHUNK_HEADER = 16
-"""Bytes before the chunk in the first CHUNK_SEND; later ones have four fewer."""
 _LONGEST_BUSY_PAUSE = 2.0
 _RECORDS_AHEAD = 2
 """Records of a stream that may wait to be sent."""
@@ -259,6 +259,11 @@ class Link:
         measurements = self.measurement_transcript
         if code != R.GET_MEASUREMENTS and measurements is not None:
             measurements.reset()
+
+    @property
+    def large_forms(self) -> bool:
+        """The large forms of 1.4 may be used: whoever answers here has LARGE_RESP_CAP."""
+        return self.connection.large_forms(self.connection.peer)
 
     @property
     def measurement_transcript(self) -> Transcript | None:
@@ -542,10 +547,14 @@ class Link:
 
     def _send_chunks(self, message: bytes, limit: int) -> Exchange[bytes]:
         connection = self.connection
+        if chunks_of(len(message), limit) > connection.most_chunks:
+            raise ProtocolViolation(
+                f"{len(message)} bytes in chunks of {limit} are more chunks than can be counted"
+            )
         handle = connection.next_handle()
         sequence = offset = 0
         while True:
-            header = _CHUNK_HEADER if offset == 0 else _CHUNK_HEADER - 4
+            header = FIRST_CHUNK_HEADER if offset == 0 else LATER_CHUNK_HEADER
             chunk = message[offset : offset + limit - header]
             last = offset + len(chunk) == len(message)
             request = ChunkSend(
@@ -563,9 +572,20 @@ class Link:
             if ack.handle != handle or ack.chunk_seq_no != sequence:
                 raise ProtocolViolation("CHUNK_SEND_ACK is for another chunk")
             if last or ack.early_error_detected:
-                return ack.response
+                return self._acknowledged(ack.response, early=not last)
+            if any(ack.response):
+                raise ProtocolViolation("a response came before the last chunk was sent")
             offset += len(chunk)
             sequence += 1
+
+    def _acknowledged(self, response: bytes, *, early: bool) -> bytes:
+        """The response in CHUNK_SEND_ACK: to the large request, or the ERROR that came early."""
+        error = len(response) >= 4 and response[1] == ResponseCode.ERROR
+        if early and not error:
+            raise ProtocolViolation("EarlyErrorDetected without an ERROR")
+        if error and response[2] == ErrorCode.LARGE_RESPONSE:
+            raise ProtocolViolation("LargeResponse inside CHUNK_SEND_ACK")
+        return response
 
     def _collect(self, extended: bytes) -> Exchange[bytes]:
         """Fetch a large response, chunk by chunk."""
@@ -581,9 +601,13 @@ class Link:
             received = yield from self._roundtrip(R.CHUNK_GET, request.encode(context))
             if len(received) >= 4 and received[1] == ResponseCode.ERROR:
                 raise self._refused(self._error(received))
-            chunk = self._decoded(received, b"", ChunkResponse, context).message
+            answer = self._decoded(received, b"", ChunkResponse, context)
+            chunk = answer.message
             if chunk.handle != handle or chunk.chunk_seq_no != sequence:
                 raise ProtocolViolation("CHUNK_RESPONSE is for another chunk")
+            smallest = 0 if chunk.last_chunk else MIN_DATA_TRANSFER_SIZE
+            if not smallest <= len(answer.response) <= connection.own.data_transfer_size:
+                raise ProtocolViolation(f"CHUNK_RESPONSE has {len(answer.response)} bytes")
             if sequence == 0:
                 size = chunk.large_message_size
                 if not 0 < size <= connection.settings.max_message_size:

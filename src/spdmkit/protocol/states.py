@@ -136,6 +136,8 @@ CONNECTION: dict[tuple[Phase, int], Phase] = {
     # A supported-algorithms block can make CAPABILITIES itself a large response (1.3).
     (Phase.VERSION, R.CHUNK_GET): Phase.VERSION,
     (Phase.CAPABILITIES, R.CHUNK_GET): Phase.CAPABILITIES,
+    # NEGOTIATE_ALGORITHMS is larger than the smallest DataTransferSize.
+    (Phase.CAPABILITIES, R.CHUNK_SEND): Phase.CAPABILITIES,
     (Phase.VERSION, R.RESPOND_IF_READY): Phase.VERSION,
     (Phase.CAPABILITIES, R.RESPOND_IF_READY): Phase.CAPABILITIES,
 }

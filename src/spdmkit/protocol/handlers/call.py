@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Handler", "Outcome", "SessionOver", "Steps"]
 
+_ENCAPSULATION = 4
+"""Bytes of DELIVER_ENCAPSULATED_RESPONSE before the response that it carries."""
+
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
@@ -108,10 +111,26 @@ class Call:
             raise ProtocolViolation(f"{self.request.name} reached a handler of {kind.__name__}")
         return self.request
 
+    @property
+    def large_forms(self) -> bool:
+        """We announced that we answer with the large forms of 1.4."""
+        return self.connection.large_forms(self.connection.own)
+
+    def refuse_large_form(self) -> None:
+        """Refuse a request in a large form that we did not announce.
+
+        Raises:
+            ProtocolViolation: InvalidRequest.
+        """
+        if not self.large_forms:
+            raise ProtocolViolation("a large form without LARGE_RESP_CAP")
+
     def room_for_response(self, header: int) -> int:
         """How much data fits a response with such a header, in chunks when that is possible."""
         connection = self.connection
         peer = connection.peer
+        if self.encapsulated:
+            header += _ENCAPSULATION
         if connection.chunks_negotiated:
             return peer.max_message_size - header
         return min(peer.data_transfer_size, connection.settings.transmit_size) - header

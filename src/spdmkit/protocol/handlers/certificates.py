@@ -58,6 +58,8 @@ def get_certificate(call: Call) -> Outcome:
     """GET_CERTIFICATE -> CERTIFICATE: a portion of a slot's chain (10.9)."""
     request = call.typed(GetCertificate)
     _not_awaiting_reset(request.slot_id in call.credentials.awaiting_reset)
+    if request.large:
+        call.refuse_large_form()
     slot = call.slot(request.slot_id)
     chain = slot.structure(call.connection.algorithms.base_hash)
     response = Certificate(slot_id=request.slot_id, large=request.large)

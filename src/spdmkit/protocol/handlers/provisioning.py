@@ -71,7 +71,7 @@ def set_certificate(call: Call) -> Steps:
         if request.slot_id == 0 and request.set_cert_model == CertificateModel.GENERIC:
             raise ProtocolViolation("slot 0 holds a device or alias certificate")
         certificates = checked_chain(
-            request.cert_chain, connection.algorithms.base_hash, large=connection.large_forms
+            request.cert_chain, connection.algorithms.base_hash, large=call.large_forms
         )
     wanted = SetCertificateRequest(
         slot_id=request.slot_id,

@@ -218,7 +218,7 @@ def _set_certificate(call: Call, content: Content) -> SubSteps:
         raise ProtocolViolation("slot 0 holds a device or alias certificate")
     connection = call.connection
     certificates = checked_chain(
-        wish.certificate, connection.algorithms.base_hash, large=connection.large_forms
+        wish.certificate, connection.algorithms.base_hash, large=call.large_forms
     )
     yield from _store(call, bank, slot, certificates, CertificateModel(model))
     return None

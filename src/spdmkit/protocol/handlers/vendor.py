@@ -16,6 +16,8 @@ def vendor_defined(call: Call) -> Steps:
     """VENDOR_DEFINED_REQUEST -> VENDOR_DEFINED_RESPONSE."""
     request = call.typed(VendorDefinedRequest)
     device, peer = call.the_device(), call.peer
+    if request.large:
+        call.refuse_large_form()
     message = VendorMessage(request.standard_id, request.vendor_id, request.payload)
     answer: VendorMessage | None = yield from slow(lambda: device.vendor_defined(message, peer))
     if answer is None:

@@ -110,7 +110,7 @@ def get_certificate(
         data = yield from _collect(link, slot_id, large=False)
         large = False
     except PeerError as error:
-        if error.code != ErrorCode.DATA_TOO_LARGE or not link.connection.large_forms:
+        if error.code != ErrorCode.DATA_TOO_LARGE or not link.large_forms:
             raise
         data = yield from _collect(link, slot_id, large=True)
         large = True

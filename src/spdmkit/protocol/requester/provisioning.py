@@ -105,7 +105,7 @@ def set_certificate(
     """
     _check_key(link, key_pair_id, model)
     chain = CertificateChain.from_certificates(certificates, link.peer_hash).encode()
-    if len(chain) > _LARGEST_SMALL and not link.connection.large_forms:
+    if len(chain) > _LARGEST_SMALL and not link.large_forms:
         raise ProtocolViolation(
             f"a chain of {len(chain)} bytes needs SPDM 1.4 and LARGE_RESP_CAP of the responder"
         )

@@ -32,7 +32,7 @@ def vendor_defined(
         SpdmError: as `Link.ask`.
     """
     large = len(payload) > _LARGEST_SMALL
-    able = link.connection.large_forms
+    able = link.large_forms
     if large and not able:
         raise ProtocolViolation(
             f"a payload of {len(payload)} bytes needs SPDM 1.4 and LARGE_RESP_CAP of the responder"

@@ -13,6 +13,7 @@ from spdmkit.messages import (
     Context,
     ErrorCode,
 )
+from spdmkit.protocol.chunking import FIRST_CHUNK_HEADER, LATER_CHUNK_HEADER
 from spdmkit.protocol.settings import MIN_DATA_TRANSFER_SIZE
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from spdmkit.protocol.session import Session
 
 __all__ = ["ChunkedRequest", "ChunkedResponse"]
-
-_FIRST_HEADER = 16
-_LATER_HEADER = 12
 
 
 class ChunkedRequest:
@@ -68,6 +66,8 @@ class ChunkedRequest:
             self._begin(request, connection)
         elif request.handle != self._handle:
             raise ProtocolViolation("the Handle changed within a large request")
+        elif self._repeats(request):
+            return self._ack(b"", connection.context)
         if request.chunk_seq_no != self._sequence:
             raise ProtocolViolation("chunks out of order")
         self._have += len(request.chunk)
@@ -80,9 +80,17 @@ class ChunkedRequest:
         self.complete = bool(request.last_chunk)
         return b"" if self.complete else self._ack(b"", connection.context)
 
+    def _repeats(self, request: ChunkSend) -> bool:
+        """The same chunk as the last one: a retry, the acknowledgement was lost (10.27.3)."""
+        return (
+            request.chunk_seq_no == self._sequence - 1
+            and not request.last_chunk
+            and request.chunk == self._parts[-1]
+        )
+
     def _begin(self, request: ChunkSend, connection: Connection) -> None:
         size = request.large_message_size
-        if size > connection.settings.max_message_size:
+        if size > connection.own.max_message_size:
             raise ProtocolViolation(
                 "LargeMessageSize exceeds MaxSPDMmsgSize", error_code=ErrorCode.REQUEST_TOO_LARGE
             )
@@ -113,7 +121,7 @@ class ChunkedResponse:
         complete: the last chunk was handed out.
     """
 
-    __slots__ = ("_message", "_offset", "_sequence", "carrier", "complete", "handle")
+    __slots__ = ("_latest", "_message", "_offset", "_sequence", "carrier", "complete", "handle")
 
     def __init__(self, handle: int, message: bytes, carrier: Session | None) -> None:
         self.handle = handle
@@ -122,18 +130,25 @@ class ChunkedResponse:
         self._message = message
         self._offset = 0
         self._sequence = 0
+        self._latest = b""
 
     def next(self, raw: bytes, context: Context, limit: int) -> bytes:
         """Answer one CHUNK_GET with a CHUNK_RESPONSE of at most `limit` bytes.
 
         Raises:
-            ProtocolViolation: another handle, or out of order.
+            ProtocolViolation: another handle, out of order, or beyond the last chunk.
             DecodeError: its layout is wrong.
         """
         request = ChunkGet.decode(raw, context)
+        if request.handle == self.handle and request.chunk_seq_no == self._sequence - 1:
+            return self._latest  # a retry: the answer was lost (10.27.3)
+        if self.complete:
+            raise ProtocolViolation(
+                "no large response waits", error_code=ErrorCode.UNEXPECTED_REQUEST
+            )
         if request.handle != self.handle or request.chunk_seq_no != self._sequence:
             raise ProtocolViolation("CHUNK_GET for another chunk than the next")
-        header = _FIRST_HEADER if self._sequence == 0 else _LATER_HEADER
+        header = FIRST_CHUNK_HEADER if self._sequence == 0 else LATER_CHUNK_HEADER
         chunk = self._message[self._offset : self._offset + limit - header]
         self._offset += len(chunk)
         self.complete = self._offset == len(self._message)
@@ -145,4 +160,7 @@ class ChunkedResponse:
             chunk=chunk,
         )
         self._sequence += 1
-        return response.encode(context)
+        self._latest = response.encode(context)
+        if self.complete:
+            self._message = b""
+        return self._latest

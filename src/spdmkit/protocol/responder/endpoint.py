@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from spdmkit.errors import AuthenticationError, DecodeError, ProtocolViolation, SpdmError
 from spdmkit.messages import V10, V11, V12, V14, Error, ErrorCode, RequestCode
 from spdmkit.protocol.actions import Work
+from spdmkit.protocol.chunking import chunks_of
 from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.endpoint import Job
 from spdmkit.protocol.events import RequestRefused
@@ -52,6 +53,8 @@ _WITHIN_FLOW = frozenset(
 _NEVER_DELAYED = frozenset({R.GET_VERSION, R.GET_CAPABILITIES, R.NEGOTIATE_ALGORITHMS})
 """Requests that ResponseNotReady may not answer (DSP0274 10.3, table 8)."""
 _CHUNKS = frozenset({R.CHUNK_SEND, R.CHUNK_GET})
+_NEVER_IN_CHUNKS = _CHUNKS | {R.GET_VERSION, R.GET_CAPABILITIES}
+"""Requests that no chunks may carry (DSP0274 10.27.3)."""
 
 
 @dataclass(slots=True)
@@ -119,7 +122,12 @@ class ResponderEndpoint:
         running = self._running
         if running is not None and running.token is None and now >= running.late_at:
             running.token = next(self._tokens) & 0xFF
-            self._send(self._not_ready(running), running.carrier)
+            not_ready = self._not_ready(running)
+            if running.in_chunks is not None:
+                # It answers the large request, never CHUNK_SEND itself (10.27.3).
+                not_ready = running.in_chunks.acknowledge(not_ready, self.connection.context)
+                running.in_chunks = None
+            self._send(not_ready, running.carrier)
         for session in list(self.connection.sessions.values()):
             if now >= self._expiry(session):
                 self.connection.end_session(session, "no heartbeat for two periods")
@@ -245,6 +253,7 @@ class ResponderEndpoint:
         """Answer one whole request that came in `carrier` (None: in the clear)."""
         try:
             code = self._recognised(raw)
+            self._check_size(raw)
             # GET_VERSION goes ahead of everything; what is under way ends when it proves valid.
             if code != R.GET_VERSION and self._resumed(code, raw, carrier, now):
                 return
@@ -286,6 +295,21 @@ class ResponderEndpoint:
             )
         return code
 
+    def _check_size(self, raw: bytes) -> None:
+        """Refuse what came in one piece and is larger than we said we take in one (10.3)."""
+        connection = self.connection
+        known = connection.phase in (Phase.CAPABILITIES, Phase.NEGOTIATED)
+        if (
+            known
+            and connection.version >= V12
+            and len(raw) > connection.own.data_transfer_size
+            and any(raw[connection.own.data_transfer_size :])
+        ):
+            raise ProtocolViolation(
+                f"{len(raw)} bytes exceed our DataTransferSize",
+                error_code=ErrorCode.REQUEST_TOO_LARGE,
+            )
+
     def _resumed(self, code: RequestCode, raw: bytes, carrier: Session | None, now: float) -> bool:
         """Deal with what is already under way; True when the request is answered by that."""
         running = self._running
@@ -297,8 +321,12 @@ class ResponderEndpoint:
             return True
         # A finished answer that nobody fetched gives way to the next request.
         self._running = None
-        transfer = self._incoming or self._large
-        if transfer is not None and code not in _CHUNKS:
+        if self._large is not None and self._large.complete and code != R.CHUNK_GET:
+            self._large = None  # it was kept for a retry of its last chunk only
+        interrupts = (self._incoming is not None and code != R.CHUNK_SEND) or (
+            self._large is not None and code != R.CHUNK_GET
+        )
+        if interrupts:
             self._incoming = self._large = None
             raise ProtocolViolation(
                 "another request in the middle of a large message",
@@ -362,7 +390,8 @@ class ResponderEndpoint:
     ) -> None:
         """Capability and state, in this order."""
         connection = self.connection
-        if connection.phase is Phase.NEGOTIATED and code != R.GET_VERSION:
+        negotiated = connection.phase is Phase.NEGOTIATED or code in _CHUNKS
+        if negotiated and code != R.GET_VERSION:
             missing = missing_capability(entry, connection)
             if missing:
                 raise ProtocolViolation(
@@ -519,7 +548,9 @@ class ResponderEndpoint:
     def _too_large(self, response: bytes, carrier: Session | None) -> bytes:
         """Keep a large response for CHUNK_GET, or refuse it (DSP0274 10.24.2)."""
         connection = self.connection
-        chunks = connection.chunks_negotiated
+        limit = min(connection.peer.data_transfer_size, connection.settings.transmit_size)
+        countable = chunks_of(len(response), limit) <= connection.most_chunks
+        chunks = connection.chunks_negotiated and countable
         if not chunks or len(response) > connection.peer.max_message_size:
             size = len(response).to_bytes(4, "little")
             return self._error(ErrorCode.RESPONSE_TOO_LARGE, extended=size)
@@ -535,10 +566,7 @@ class ResponderEndpoint:
                 "no large response waits", error_code=ErrorCode.UNEXPECTED_REQUEST
             )
         limit = min(connection.peer.data_transfer_size, connection.settings.transmit_size)
-        response = large.next(raw, connection.context, limit)
-        if large.complete:
-            self._large = None
-        return response
+        return large.next(raw, connection.context, limit)
 
     def _chunk_received(self, raw: bytes, carrier: Session | None, now: float) -> None:
         connection = self.connection
@@ -553,7 +581,7 @@ class ResponderEndpoint:
         message = transfer.message()
         try:
             code = self._recognised(message)
-            if code in _CHUNKS or code in _NEVER_DELAYED:
+            if code in _NEVER_IN_CHUNKS:
                 raise ProtocolViolation(
                     f"{code.name} may not travel in chunks", error_code=ErrorCode.UNEXPECTED_REQUEST
                 )
