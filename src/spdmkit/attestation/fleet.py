@@ -44,6 +44,8 @@ CONCURRENCY: Final = 32
 """Devices that are attested at the same time."""
 PATIENCE: Final = 60.0
 """Seconds that one device may take for everything."""
+_NAMED: Final = 3
+"""Other addresses of a device that its result names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +221,15 @@ def one_identity_twice(deliveries: Sequence[Delivery]) -> dict[str, AttestationR
         if len({str(each.order.uri.address) for each in answered}) < 2:
             continue
         for delivery in answered:
-            others = ", ".join(
+            others = [
                 str(each.order.uri) for each in answered if each.order.uri != delivery.order.uri
-            )
+            ]
+            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
             if delivery.attested is not None and delivery.order.name not in found:
                 found[delivery.order.name] = _relayed(
                     delivery.attested.result,
-                    f"{identity} answered at {others} too: one device cannot be at two addresses",
+                    f"{identity} answered at {', '.join(others[:_NAMED])}{more} too: one device "
+                    "cannot be at two addresses",
                 )
     return found
 

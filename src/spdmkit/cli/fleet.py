@@ -209,16 +209,9 @@ class _Report:
 
         from spdmkit.cli.report import VERDICT_STYLES, console
 
-        table = Table(
-            "name",
-            "device",
-            "verdict",
-            "seconds",
-            "why",
-            box=None,
-            header_style="dim",
-            padding=(0, 2, 0, 0),
-        )
+        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        for column in ("name", "device", "verdict", "seconds", "why"):
+            table.add_column(column, overflow="fold")
         for delivery in ordered:
             row = self._row(delivery)
             verdict = str(row["verdict"])
