@@ -38,6 +38,8 @@ class Phase(enum.Enum):
     VERSION = "version known"
     CAPABILITIES = "capabilities known"
     NEGOTIATED = "algorithms negotiated"
+    NOTHING_IN_COMMON = "no hash algorithm in common"
+    """Only another GET_VERSION can help (DSP0274 10.5)."""
 
 
 class SessionPhase(enum.Enum):
@@ -182,6 +184,8 @@ def in_connection(phase: Phase, code: int, version: int) -> Phase | Refusal:
     after = CONNECTION.get((phase, code))
     if after is not None:
         return after
+    if phase is Phase.NOTHING_IN_COMMON:
+        return Refusal(ErrorCode.REQUEST_RESYNCH)
     session_only = code in _IN_SESSION_ONLY or code in (R.END_SESSION, R.PSK_FINISH)
     if phase is Phase.NEGOTIATED and session_only and version >= V12:
         return Refusal(ErrorCode.SESSION_REQUIRED)

@@ -126,7 +126,9 @@ def negotiate_algorithms(call: Call) -> Outcome:
     chosen = choose(offer, own, version=version)
     chosen = _without_unused(chosen, connection)
     if not chosen.base_hash:
-        raise ProtocolViolation("no hash algorithm in common")
+        # Nothing can be signed or hashed: every selection is zero, and only GET_VERSION helps.
+        connection.phase = Phase.NOTHING_IN_COMMON
+        return call.answer(write_choice(Chosen(), version, multi_key=False))
     response = write_choice(chosen, version, multi_key=multi_key_req)
     encoded = response.encode(call.context)
     connection.note_negotiation(call.raw, encoded)
