@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spdmkit.capture.conversation import OTHER_NAMES
+from spdmkit.capture.convert import SteppingClock, written
 from spdmkit.capture.decode import Decoder, EventFilter, Summary
 from spdmkit.capture.events import EventKind, Party
 from spdmkit.capture.keylog import KeyLog
 from spdmkit.capture.secretfiles import Secrets, load_secrets
-from spdmkit.capture.sources import open_recording
+from spdmkit.capture.sources import Recording, open_recording
 from spdmkit.capture.text import event_lines, summary_lines
+from spdmkit.capture.writer import CaptureWriter
 from spdmkit.cli import failure
 from spdmkit.cli.options import common, example
 from spdmkit.errors import ConfigurationError
@@ -51,6 +53,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--algorithms", help="Algorithms, when their negotiation was not captured.")
 @click.option("--port", multiple=True, type=click.IntRange(1, 65535), help="Only these TCP ports.")
 @click.option("--write-keylog", type=_NEW_FILE, help="Write what decrypts it to a key log.")
+@click.option("--write-capture", type=_NEW_FILE, help="Write it as a capture, whatever it is.")
 @click.option("--no-verify", is_flag=True, help="Check no signatures, hashes and MACs.")
 @click.option("--summary", "only_summary", is_flag=True, help="Print the summary alone.")
 @click.option("--name", multiple=True, help="Show messages of this name.")
@@ -74,20 +77,24 @@ def command(file: str, as_json: bool, verbose: bool, **options: Any) -> int:
     keys = [_public_key(path) for path in options["public_key"]]
     assume = _selection(options["algorithms"])
     log = KeyLog(options["write_keylog"]) if options["write_keylog"] else None
-    recording = open_recording(file, ports=options["port"])
-    with (
-        contextlib.closing(log) if log else contextlib.nullcontext(),
-        Decoder(
-            recording,
-            secrets=secrets,
-            anchors=anchors,
-            chains=chains,
-            public_keys=keys,
-            assume=assume,
-            verify=not options["no_verify"],
-            keys=log.record if log else None,
-        ) as decoder,
-    ):
+    with contextlib.ExitStack() as stack:
+        if log is not None:
+            stack.callback(log.close)
+        recording = open_recording(file, ports=options["port"])
+        if options["write_capture"]:
+            stack.enter_context(_copying(recording, Path(file), options["write_capture"]))
+        decoder = stack.enter_context(
+            Decoder(
+                recording,
+                secrets=secrets,
+                anchors=anchors,
+                chains=chains,
+                public_keys=keys,
+                assume=assume,
+                verify=not options["no_verify"],
+                keys=log.record if log else None,
+            )
+        )
         if options["only_summary"]:
             decoder.run()
         if as_json:
@@ -95,6 +102,17 @@ def command(file: str, as_json: bool, verbose: bool, **options: Any) -> int:
         else:
             _print_text(decoder, chosen, options, verbose=verbose)
     return failure.UNTRUSTED if decoder.summary.failed else 0
+
+
+def _copying(recording: Recording, source: Path, target: Path) -> CaptureWriter:
+    """Have everything that is read written to a capture too."""
+    if target.exists() and source.exists() and target.samefile(source):
+        recording.close()
+        raise ConfigurationError("--write-capture would overwrite what is being read")
+    clock = SteppingClock()
+    writer = CaptureWriter(target, clock=clock)
+    recording.events = written(recording.events, writer, clock)
+    return writer
 
 
 class _Chosen:

@@ -422,6 +422,7 @@ function mctp.dissector(tvb, pinfo, tree)
     local data = assemble(pinfo.number, tag, flags, tvb:raw(4))
     if not data then
         pinfo.cols.protocol:set("MCTP")
+        pinfo.cols.info:set(format("packet of a message from %d to %d", source, destination))
         return
     end
     local body = tvb(4):tvb()
