@@ -256,3 +256,17 @@ def test_what_is_asked_for_wrongly(folder: Path, arguments: list[str], complaint
     }
     with pytest.raises(ConfigurationError, match=complaint):
         run(*(each.format(**names) for each in arguments))
+
+
+def test_a_verifier_takes_a_store_and_may_remember_no_chains(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    run("reference", "import", folder / "device" / "reference.json", "--store", store)
+    anchor = folder / "device" / "trust-anchor.pem"
+    options = ("--trust-anchor", anchor, "--reference-store", store, "--no-chain-cache")
+    with verifier(*options) as (uri, server):
+        for _ in range(2):
+            dial(folder, uri, "retrieve measurements", capsys)
+            assert server.stdout is not None
+            assert json.loads(server.stdout.readline())["verdict"] == "trusted"

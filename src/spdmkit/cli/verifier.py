@@ -32,7 +32,17 @@ _OPTIONS = (
     click.option(
         "--reference-anchor", type=_FILE, multiple=True, help="Root of signers of references."
     ),
+    click.option(
+        "--reference-store",
+        type=_FOLDER,
+        help="Folder of reference values to choose from by identity; see `spdm reference`.",
+    ),
     click.option("--policy", type=_FILE, help="What is demanded, as TOML."),
+    click.option("--crl", "crls", type=_FILE, multiple=True, help="A revocation list."),
+    click.option("--ocsp", type=_FILE, multiple=True, help="An OCSP response."),
+    click.option(
+        "--no-chain-cache", is_flag=True, help="Verify each certificate chain every time anew."
+    ),
     click.option(
         "--give-reference",
         type=_FILE,

@@ -51,7 +51,11 @@ class Options:
     public_key: Path | None
     references: tuple[Path, ...]
     reference_anchor: tuple[Path, ...]
+    reference_store: Path | None
     policy: Path | None
+    crls: tuple[Path, ...]
+    ocsp: tuple[Path, ...]
+    no_chain_cache: bool
     give_reference: tuple[Path, ...]
     give_policy: Path | None
     identities: tuple[str, ...]
@@ -80,9 +84,12 @@ class Options:
                 public_key=self.public_key,
                 references=self.references,
                 reference_anchors=self.reference_anchor,
+                store=self.reference_store,
+                crls=self.crls,
+                ocsp=self.ocsp,
                 identities=self.identities,
             ),
-            cache=ChainCache(),
+            cache=None if self.no_chain_cache else ChainCache(),
         )
         policy = self.give_policy or self.policy
         word = self.default_service
