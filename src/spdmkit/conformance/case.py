@@ -51,6 +51,8 @@ class Case:
         any_of: of these at least one is needed; 0 for none.
         without: capabilities that our side leaves out, for rules about what it lacks.
         breaks: how a responder breaks the rule; None where only a sane one can be shown.
+        transfer_size: our DataTransferSize in bytes, to have messages travel in chunks; 0 for the
+            largest.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Case:
     any_of: ResponderFlags = NO_FLAGS
     without: RequesterFlags = NOTHING
     breaks: Misbehaviour | None = None
+    transfer_size: int = 0
 
     @property
     def group(self) -> str:
@@ -110,6 +113,7 @@ class Cases:
         any_of: ResponderFlags = NO_FLAGS,
         without: RequesterFlags = NOTHING,
         breaks: Misbehaviour | None = None,
+        transfer_size: int = 0,
     ) -> Callable[[Script], Script]:
         """Decorator: the script of a case."""
 
@@ -127,6 +131,7 @@ class Cases:
                     any_of,
                     without,
                     breaks,
+                    transfer_size,
                 )
             )
             return script

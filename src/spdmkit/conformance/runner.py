@@ -110,14 +110,25 @@ class Target:
         exchange: Callable[[Connection], Exchange[object]],
         *,
         without: RequesterFlags = NOTHING,
+        transfer_size: int = 0,
     ) -> None:
-        """Run an exchange on a connection of its own."""
+        """Run an exchange on a connection of its own.
+
+        Args:
+            versions: SPDM versions that our side has.
+            exchange: what to run.
+            without: capabilities that our side leaves out.
+            transfer_size: our DataTransferSize, bytes; 0 for the largest.
+        """
         capabilities = requester_capabilities(sessions=True, psk=self.facts.psk is not None)
         settings = Settings(
             versions=tuple(versions),
             capabilities=capabilities & ~without,
             timing=Timing(round_trip=self.answer_timeout, slack=self.answer_timeout),
         )
+
+        if transfer_size:
+            settings = replace(settings, data_transfer_size=transfer_size)
 
         def make(info: ConnectionInfo) -> RequesterEndpoint:
             return RequesterEndpoint(
@@ -235,7 +246,9 @@ def run_case(target: Target, case: Case, version: int, flags: int) -> CaseResult
     started = time.perf_counter()
     detail = ""
     try:
-        target.converse((version,), conversation, without=case.without)
+        target.converse(
+            (version,), conversation, without=case.without, transfer_size=case.transfer_size
+        )
     except Stopped:
         pass
     except Gone as error:

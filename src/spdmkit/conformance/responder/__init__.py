@@ -21,6 +21,16 @@ GROUPS = (
     "finish",
     "psk",
     "session",
+    "encapsulated",
+    "chunks",
+    "provisioning",
+    "mel",
+    "endpoint_info",
+    "key_pairs",
+    "events",
+    "vendor",
+    "not_ready",
+    "services",
 )
 """In the order of a conversation."""
 
