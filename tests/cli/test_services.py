@@ -270,3 +270,37 @@ def test_a_verifier_takes_a_store_and_may_remember_no_chains(
             dial(folder, uri, "retrieve measurements", capsys)
             assert server.stdout is not None
             assert json.loads(server.stdout.readline())["verdict"] == "trusted"
+
+
+def test_one_port_for_both_kinds_of_peers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    device = folder / "device"
+    with verifier(*judging(folder), "--device", device) as (uri, _):
+        dial(folder, uri, "retrieve measurements", capsys)
+        judged = judging(folder)[:4]
+        assert run("attest", uri, *judged) == 0
+
+
+def test_a_listening_device_says_what_it_wants(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with subprocess.Popen(
+        [
+            *(*SPDM, "device", "serve", str(folder / "device"), "--listen", "tcp://127.0.0.1:0"),
+            *("--want", "verify", "--want", "mel"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        try:
+            assert server.stdout is not None
+            uri = server.stdout.readline().removeprefix("listening on ").strip()
+            capsys.readouterr()
+            assert run("verifier", "dial", uri, *everything(folder), "--json") == 0
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+    document = json.loads(capsys.readouterr().out)
+    assert [(s["service"], s["asked"]) for s in document["services"]] == [
+        ("verify", True),
+        ("mel", True),
+    ]

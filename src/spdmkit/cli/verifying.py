@@ -96,7 +96,7 @@ class Options:
         provider = Provider(
             verifier,
             services=(
-                services_named(self.services) | {ServiceId.ANY_REQUEST}
+                services_named(self.services)
                 if self.services
                 else frozenset(ServiceId) - {ServiceId.NONE}
             ),

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BackOff", "Call", "Caller"]
 
-PATIENCE: Final = Patience(handshake=600.0, idle=600.0)
-"""A requester with many devices lets each wait its turn."""
+PATIENCE: Final = Patience(handshake=120.0, idle=600.0)
+"""A requester with many devices may let each wait its turn."""
 VERDICTS: Final = (0xC1, 0xC2)
 """Error frames after which dialling again would be answered alike."""
 

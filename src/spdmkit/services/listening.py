@@ -48,9 +48,9 @@ AT_ONCE: Final = 32
 """Devices that are served at a time; the others wait their turn."""
 LONGEST_VISIT: Final = 120.0
 """Seconds that the services of one device may take once it is its turn."""
-PATIENCE: Final = Patience(handshake=600.0, idle=900.0)
-"""A device may have to wait its turn in the middle of what counts as handshake; every answer has
-its own, much shorter deadline."""
+PATIENCE: Final = Patience(handshake=30.0, idle=900.0)
+"""Negotiation waits for nobody; a device that waits its turn says nothing meanwhile. Every answer
+has its own, much shorter deadline."""
 
 
 def service_settings(

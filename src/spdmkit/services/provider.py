@@ -167,7 +167,9 @@ class Provider:
             ServiceId.PROVISION_REFERENCE_MEASUREMENTS: not self.gifts,
             ServiceId.PROVISION_VERIFICATION_POLICY: not self.policy_document,
         }
-        return self.services - {service for service, lacks in lacking.items() if lacks}
+        able = self.services - {service for service, lacks in lacking.items() if lacks}
+        # Whoever provides services should support this one (DSP0287 table 10).
+        return able | {ServiceId.ANY_REQUEST}
 
     @property
     def policy_signed(self) -> bool:
@@ -195,5 +197,6 @@ class Provider:
         """
         if self.default_service is not None and self.default_service not in self.offered:
             raise ConfigurationError(
-                f"the default service {self.default_service.name} is not among those provided"
+                f"the default service {self.default_service.name} is not among those provided",
+                hint="name another with --default-service, or none",
             )

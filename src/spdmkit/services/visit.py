@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spdmkit.errors import AuthenticationError, PeerError, ProtocolViolation
+from spdmkit.identity import safe_text
 from spdmkit.messages import DmtfEventType, ErrorCode, Registry
 from spdmkit.messages.dsp0287 import ServiceId, ServiceRequest, ServiceState, SessionMethod
 from spdmkit.protocol.requester.events import (
@@ -275,6 +276,9 @@ class Visit:
             room = yield from self.rooms.enter(request, mutual=False)
             outcome.detail = yield from handler(room, request)
         outcome.session = self.rooms.kind
+        if self.rooms.hint:
+            hint = self.rooms.hint.decode("utf-8", "backslashreplace")
+            outcome.detail = {"psk_hint": safe_text(hint), **outcome.detail}
         self._note(outcome)
         if not self.provider.keep_session:
             yield from self.rooms.leave()
