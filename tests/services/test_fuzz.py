@@ -58,6 +58,12 @@ def desk(original: Lab, tmp_path_factory: pytest.TempPathFactory) -> ServiceDesk
 
 
 @pytest.fixture(scope="module")
+def spare(original: Lab, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """What is given to a device stays with it."""
+    return original.copy(tmp_path_factory.mktemp("spare"))
+
+
+@pytest.fixture(scope="module")
 def payloads(original: Lab) -> list[bytes]:
     """A good payload of each kind, signed and not."""
     signer, folder = Signer(), original.device
@@ -124,14 +130,14 @@ REQUESTS = st.builds(
 @settings(FEW, max_examples=60)
 @given(requests=st.lists(REQUESTS, max_size=6), psk=st.booleans())
 def test_a_device_may_ask_for_anything(
-    original: Lab, requests: list[ServiceRequest], psk: bool
+    spare: Lab, requests: list[ServiceRequest], psk: bool
 ) -> None:
     """The visit ends, in good order or with an error of ours, whatever is asked for."""
-    device = FolderDevice.load(original.device)
+    device = FolderDevice.load(spare.device)
     desk = ServiceDesk(device)
     desk._new_list = lambda: Anything(list(requests))  # type: ignore[method-assign] # as a bad device would
     device.register_vendor(desk)
-    provider = original.provider(psks=(original.psk(),) if psk else (), default_service=None)
+    provider = spare.provider(psks=(spare.psk(),) if psk else (), default_service=None)
     visits: list[Visit] = []
 
     def run(link: Link) -> Generator[Any, Any, None]:
