@@ -36,10 +36,10 @@ async def test_addresses_take_turns() -> None:
 async def test_a_turn_ends_by_the_clock() -> None:
     turns = Turns(1, longest=0.01)
     slow = await turns.take("a")
-    second = await asyncio.wait_for(turns.take("a"), 5)
+    second = await asyncio.wait_for(turns.take("a"), 60)
     slow.end()
     third = asyncio.create_task(turns.take("a"))
-    await asyncio.wait_for(third, 5)
+    await asyncio.wait_for(third, 60)
     second.end()
     third.result().end()
     assert turns._free == 1
@@ -59,7 +59,7 @@ async def test_who_leaves_the_queue_takes_no_turn_along(already: bool) -> None:
         await leaving
     if not already:
         first.end()
-    (await asyncio.wait_for(staying, 5)).end()
+    (await asyncio.wait_for(staying, 60)).end()
     assert turns._free == 1
 
 
@@ -85,7 +85,7 @@ async def test_slow_devices_do_not_keep_the_others_out(lab: Lab) -> None:
             for _ in range(2)
         ]
         await asyncio.sleep(0.1)
-        call = await asyncio.wait_for(house.call(Wish.of(ServiceId.GET_MEL)), 5)
+        call = await asyncio.wait_for(house.call(Wish.of(ServiceId.GET_MEL)), 60)
         assert call.done
         for connection in slow:
             connection.abort()
