@@ -29,10 +29,11 @@ from spdmkit.attestation.reference.model import Manifest
 from spdmkit.attestation.reference.signers import SignerCheck
 from spdmkit.attestation.reference.store import RejectedReference
 from spdmkit.crypto.keys import PrivateKey
-from spdmkit.errors import SpdmError
+from spdmkit.errors import DecodeError, SpdmError
 from spdmkit.identity import (
     CertificateChain,
     CertificateModel,
+    ChainCache,
     KeyPurposeRule,
     Outcome,
     Purpose,
@@ -49,6 +50,7 @@ from spdmkit.messages import (
     V12,
     V13,
     V14,
+    Context,
     MeasurementKind,
     MeasurementLog,
     MeasurementLogEntry,
@@ -155,6 +157,15 @@ def unoffered_selection(trial: Trial) -> None:
     trial.evidence = replace(trial.evidence, vca=tuple(vca))
 
 
+def unordered_selection(trial: Trial) -> None:
+    """The algorithm structures of ALGORITHMS do not ascend."""
+    assert trial.evidence is not None
+    vca = list(trial.evidence.vca)
+    size = 4 * vca[5][2]
+    vca[5] = vca[5][:-size] + vca[5][-4:] + vca[5][-size:-4]
+    trial.evidence = replace(trial.evidence, vca=tuple(vca))
+
+
 def downgraded_offer(trial: Trial) -> None:
     """The offer is changed afterwards to look as if nothing better had been offered."""
     assert trial.evidence is not None
@@ -243,6 +254,7 @@ EDITS: list[tuple[str, Callable[[Trial], None], str]] = [
     ("selection that was not offered", unoffered_selection, "negotiation"),
     ("offer changed afterwards", downgraded_offer, "challenge"),
     ("version that was not offered", version_not_offered, "negotiation"),
+    ("selections in a wrong order", unordered_selection, "negotiation"),
     ("measurements of another connection", mixed_connections, "signature"),
     ("truncated block", cut_block, "decode"),
     ("answer for another slot", other_slot_in_response, "decode"),
@@ -285,6 +297,44 @@ def test_evidence_that_was_altered(change: Callable[[Trial], None], step: str) -
     assert result.exit_code() == result.exit_code(authenticate_only=True) == 1
     assert failed(result) == [step]
     assert result.measurements == ()
+
+
+@pytest.mark.parametrize("version", [V12, V13])
+def test_no_bit_that_matters_can_be_flipped_in_a_file(version: int) -> None:
+    """Bits from all over it: each is noticed in a named step, or says only how it was collected."""
+    original = good_evidence(version)
+    file = original.to_cbor()
+    cache = ChainCache()
+    harmless = 0
+    for bit in range(0, 8 * len(file), 8 * len(file) // 150):
+        broken = bytearray(file)
+        broken[bit // 8] ^= 1 << bit % 8
+        trial = Trial.good(version)
+        trial.believed = trust(cache=cache)
+        try:
+            trial.evidence = Evidence.read(bytes(broken))
+        except DecodeError:
+            continue
+        result = trial.run()
+        if result.verdict is U:
+            assert result.exit_code() == 1
+            assert len(failed(result)) == 1
+            continue
+        same = {
+            name: getattr(original, name) for name in ("target", "transport", "collected_at")
+        } | {"measurement_log": original.measurement_log}
+        assert replace(trial.evidence, **same) == original, f"bit {bit}"
+        assert read_log(trial.evidence) == read_log(original), f"bit {bit}"
+        harmless += 1
+    assert harmless < 20
+
+
+def read_log(evidence: Evidence) -> list[MeasurementLogEntry]:
+    """What the log extends; its remarks and its reserved bits are nobody's."""
+    if not evidence.measurement_log:
+        return []
+    log = MeasurementLog.decode(evidence.measurement_log, Context(version=V13))
+    return [entry for entry in log.entries if entry.meas_index]
 
 
 # --- who ------------------------------------------------------------------------------------------

@@ -211,10 +211,12 @@ def _from_vca(messages: tuple[bytes, ...]) -> Negotiated:
     for message in messages[2:]:
         if message[0] != version:
             raise AuthenticationError("negotiation", "the messages are of different versions")
-    chosen = read_choice(response, version)
-    verify_choice(chosen, read_offer(request, version))
     try:
+        chosen = read_choice(response, version)
+        verify_choice(chosen, read_offer(request, version))
         selection = Selection.of(chosen)
+    except AuthenticationError:
+        raise
     except SpdmError as error:
         raise AuthenticationError("negotiation", str(error), hint=error.hint) from error
     several = capabilities.flags & ResponderFlags.MULTI_KEY_CAP_MASK

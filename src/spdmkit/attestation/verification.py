@@ -45,6 +45,7 @@ from spdmkit.errors import (
     AuthenticationError,
     ConfigurationError,
     DecodeError,
+    ProtocolViolation,
     SpdmError,
     UnsupportedAlgorithm,
 )
@@ -322,6 +323,8 @@ class _Verification:
             raise self._failed("decode", str(error)) from error
         except UnsupportedAlgorithm as error:
             raise self._failed("signature", str(error), error.hint) from error
+        except ProtocolViolation as error:
+            raise self._failed("decode", str(error), error.hint) from error
 
     def _failed(self, step: str, reason: str, hint: str = "") -> EvidenceError:
         steps = (*self.steps, Step(step, Outcome.FAILED, reason))
