@@ -22,10 +22,12 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def subscribed(house: House) -> bool:
+    endpoints = [each.conduit.endpoint for each in house.listener.connections]
     return any(
         session.subscribed
-        for connection in house.listener.connections
-        for session in connection.endpoint.connection.sessions.values()
+        for endpoint in endpoints
+        if endpoint is not None
+        for session in endpoint.connection.sessions.values()
     )
 
 
