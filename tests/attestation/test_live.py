@@ -121,6 +121,23 @@ def test_a_live_proof_saves_the_second_verification(monkeypatch: pytest.MonkeyPa
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize("session", [False, True], ids=["clear", "session"])
+@pytest.mark.parametrize("raw", [False, True], ids=["digests", "raw"])
+@pytest.mark.parametrize("challenge", [False, True], ids=["unchallenged", "challenged"])
+def test_what_was_read_live_is_what_the_evidence_says(
+    challenge: bool, raw: bool, session: bool
+) -> None:
+    collected = gather(make_device(), challenge=challenge, raw=raw, session=session)
+    live = collected.verified(trust())
+    kept = verify_evidence(collected.evidence, trust())
+    assert live.statements == kept.statements
+    assert [step.name for step in live.steps] == [step.name for step in kept.steps]
+
+
+def test_a_log_that_is_not_wanted_is_not_read() -> None:
+    assert gather(make_device(), measurement_log=False).evidence.measurement_log == b""
+
+
 def test_a_chain_known_before_is_not_verified_again() -> None:
     cache = ChainCache()
     first = verify_evidence(good_evidence(), trust(cache=cache))

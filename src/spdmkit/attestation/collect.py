@@ -85,6 +85,7 @@ class Wanted:
         raw: ask for raw bit streams instead of digests (1.2).
         challenge: CHALLENGE the slot, when the device can be challenged.
         measurements: read measurements, when the device has any.
+        measurement_log: read the log that leads to them too, when the device has one (1.3).
         nonce: 32 bytes that the signed MEASUREMENTS are to answer, for example those of a relying
             party; fresh random ones by default. Only fresh ones show that the answer is new.
         target: the address, for the evidence.
@@ -98,6 +99,7 @@ class Wanted:
     raw: bool = False
     challenge: bool = True
     measurements: bool = True
+    measurement_log: bool = True
     nonce: bytes | None = None
     target: str = ""
     transport: str = ""
@@ -341,17 +343,21 @@ def _measure(
             if measured.content_changed is ContentChanged.CHANGED:
                 continue
             blocks = measured.blocks
-        log = yield from _log(link)
+        log = yield from _log(link, wanted)
         # A log that grew since the measurements were read leads beyond them.
         if attempt == _TRIES_WHILE_CHANGING or not log or _leads_to(log, blocks, connection):
             return measured, () if measured is not None else blocks, log
     raise PeerError("the device's measurements change faster than they can be read", code=0)
 
 
-def _log(link: Link) -> Exchange[bytes]:
-    """The measurement extension log, where there is one (1.3)."""
+def _log(link: Link, wanted: Wanted) -> Exchange[bytes]:
+    """The measurement extension log, where there is one (1.3) and it is wanted."""
     connection = link.connection
-    if not connection.flag(F.MEL_CAP) or not connection.algorithms.mel_specification:
+    if (
+        not wanted.measurement_log
+        or not connection.flag(F.MEL_CAP)
+        or not connection.algorithms.mel_specification
+    ):
         return b""
     return (yield from get_measurement_log(link))
 
@@ -435,7 +441,7 @@ def read_psk(opened: OpenedSession, hint: bytes, wanted: Wanted) -> Exchange[Psk
     if wanted.measurements and link.connection.flag(F.MEAS_CAP_MASK):
         for _ in range(_TRIES_WHILE_CHANGING):
             blocks = yield from get_measurements(link, raw=wanted.raw)
-            log = yield from _log(link)
+            log = yield from _log(link, wanted)
             # A log that grew since the measurements were read leads beyond them.
             if not log or _leads_to(log, blocks, link.connection):
                 break

@@ -46,8 +46,18 @@ from spdmkit.messages import (
 )
 from spdmkit.protocol.algorithms import Selection, read_choice, read_offer
 from spdmkit.protocol.negotiation import verify_choice
+from spdmkit.protocol.requester.challenge import VerifiedChallenge
+from spdmkit.protocol.requester.measurements import SignedMeasurements
 
-__all__ = ["Negotiated", "Statement", "Summary", "read_negotiation", "read_statement"]
+__all__ = [
+    "Negotiated",
+    "Statement",
+    "Summary",
+    "challenge_verified",
+    "measurements_verified",
+    "read_negotiation",
+    "read_statement",
+]
 
 M = TypeVar("M", bound=Message)
 
@@ -259,6 +269,44 @@ def _decode(kind: type[M], data: bytes, ctx: Context) -> M:
 
 
 # --- exchanges ---------------------------------------------------------------------------------
+
+
+def challenge_verified(
+    found: VerifiedChallenge, negotiated: Negotiated, chain_hash: bytes
+) -> Statement:
+    """What `read_statement` would read in the exchange that gave this, without reading it again."""
+    summary = None
+    if found.summary:
+        summary = Summary(found.summary_type, found.summary, ChallengeAuth.name)
+    return Statement(
+        ExchangeKind.CHALLENGE,
+        SigningContext.RESPONDER_CHALLENGE_AUTH,
+        negotiated.vca + b"".join(found.signed),
+        found.signature,
+        nonce=found.nonce,
+        chain_hash=chain_hash,
+        summary=summary,
+        opaque=found.opaque_data,
+    )
+
+
+def measurements_verified(found: SignedMeasurements, negotiated: Negotiated) -> Statement | None:
+    """As `challenge_verified`; None when earlier, unsigned requests are covered too."""
+    if len(found.signed) != 2:
+        return None
+    return Statement(
+        ExchangeKind.MEASUREMENTS,
+        SigningContext.RESPONDER_MEASUREMENTS,
+        negotiated.prefix + b"".join(found.signed),
+        found.signature,
+        nonce=found.nonce,
+        blocks=tuple(Block.read(block) for block in found.blocks),
+        all_requested=found.operation == MeasurementOperation.ALL,
+        raw_requested=found.raw,
+        changed=found.content_changed is ContentChanged.CHANGED,
+        opaque=found.opaque_data,
+        in_session=found.session_id is not None,
+    )
 
 
 def read_statement(

@@ -26,6 +26,8 @@ from spdmkit.attestation.conversation import (
     Negotiated,
     Statement,
     Summary,
+    challenge_verified,
+    measurements_verified,
     read_negotiation,
     read_statement,
 )
@@ -262,9 +264,16 @@ class LiveProof:
     measurements: SignedMeasurements | None = None
     session: OpenedSession | None = None
     unsigned: tuple[MeasurementBlock, ...] = ()
+    _exchanges: tuple[SignedExchange, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_exchanges", self._made())
 
     def exchanges(self) -> tuple[SignedExchange, ...]:
-        """The verified exchanges in the form of evidence."""
+        """The verified exchanges in the form of evidence; the same tuple each time."""
+        return self._exchanges
+
+    def _made(self) -> tuple[SignedExchange, ...]:
         made: list[SignedExchange] = []
         if self.challenge is not None:
             made.append(
@@ -341,7 +350,8 @@ class _Verification:
         signed_for = certificates.raw if certificates is not None else self._provisioned().spki
         digest = algorithm.digest(signed_for)
         statements = [
-            read_statement(exchange, negotiated, self.evidence.slot, digest)
+            self._read_live(exchange, certificates, negotiated, digest)
+            or read_statement(exchange, negotiated, self.evidence.slot, digest)
             for exchange in self.evidence.exchanges
         ]
         count = sum(len(exchange.messages) for exchange in self.evidence.exchanges)
@@ -361,6 +371,36 @@ class _Verification:
             self.trust.time,
             _MAKER,
         )
+
+    def _read_live(
+        self,
+        exchange: SignedExchange,
+        certificates: CertificateChain | None,
+        negotiated: Negotiated,
+        digest: bytes,
+    ) -> Statement | None:
+        """What this process read and verified itself a moment ago; None to read the bytes.
+
+        Only for the very evidence that was made of it: same exchanges, slot, chain and negotiation.
+        """
+        live = self.live
+        if (
+            live is None
+            or self.evidence.exchanges is not live.exchanges()
+            or not isinstance(live.key, VerifiedChain)
+            or certificates is not live.key.chain
+            or negotiated.vca != live.vca
+        ):
+            return None
+        slot = self.evidence.slot
+        challenged, measured = live.challenge, live.measurements
+        if exchange.kind is ExchangeKind.CHALLENGE and challenged is not None:
+            ours = challenged.key is live.key and challenged.slot_id == slot
+            return challenge_verified(challenged, negotiated, digest) if ours else None
+        if exchange.kind is ExchangeKind.MEASUREMENTS and measured is not None:
+            ours = measured.key is live.key and measured.slot_id == slot
+            return measurements_verified(measured, negotiated) if ours else None
+        return None
 
     # --- who -----------------------------------------------------------------------------------
 

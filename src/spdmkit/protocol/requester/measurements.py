@@ -43,6 +43,8 @@ class SignedMeasurements:
         key: what the signature verified with.
         slot_id: the slot, 0xF for a provisioned key.
         nonce: ours, fresh.
+        operation: what the signed request asked for.
+        raw: it asked for raw bit streams instead of digests (1.2).
         content_changed: whether the device saw its measurements change meanwhile (1.2).
         opaque_data: the responder's.
         signed: the messages of L1/L2 in order (VCA not included), when messages are kept.
@@ -54,6 +56,8 @@ class SignedMeasurements:
     key: ProvenKey
     slot_id: int
     nonce: bytes
+    operation: int
+    raw: bool
     content_changed: ContentChanged
     opaque_data: bytes
     signed: tuple[bytes, ...]
@@ -162,6 +166,8 @@ def get_signed_measurements(
         key=key,
         slot_id=slot_id,
         nonce=nonce,
+        operation=operation,
+        raw=raw,
         content_changed=ContentChanged(message.content_changed % 3),
         opaque_data=message.opaque_data,
         signed=signed,
