@@ -69,6 +69,12 @@ MUTUAL = {
 }
 NO_MUTUAL = ("--mut_auth", "NO", "--basic_mut_auth", "NO")
 
+RESPONDER_FLAGS = (
+    "CERT,CHAL,MEAS_SIG,MEAS_FRESH,ENCRYPT,MAC,MUT_AUTH,KEY_EX,PSK_WITH_CONTEXT,ENCAP,HBEAT,KEY_UPD,"
+    "CHUNK"
+)
+"""Flags for the emulator's responder where it is to announce more than it does by itself."""
+
 ATTEST = ("negotiate", "identify", "challenge", "measurements")
 OPEN = ("negotiate", "identify", "open")
 LIVE = (
@@ -273,6 +279,13 @@ def _provisioning() -> Iterator[Case]:
             )
         yield _requester(
             "provisioning", "key-pairs", version, (*outside, "key-pairs", "open", "end")
+        )
+        yield _requester(
+            "events",
+            "subscription",
+            version,
+            (*outside, "open", "session subscribe", "end"),
+            emulator=(*NO_MUTUAL, "--cap", f"{RESPONDER_FLAGS},EVENT"),
         )
         yield _requester(
             "endpoint info",

@@ -8,6 +8,7 @@ from emulator import samples
 from emulator.failed import Failed
 from spdmkit.identity import verify_csr
 from spdmkit.messages import CertificateModel, KeyPairOperation
+from spdmkit.messages.events import DmtfEventType
 from spdmkit.messages.key_pairs import SetKeyPairInfo, SetKeyPairInfoAck
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.certificates import get_digests
@@ -17,6 +18,7 @@ from spdmkit.protocol.requester.endpoint_info import (
     get_endpoint_info,
     get_signed_endpoint_info,
 )
+from spdmkit.protocol.requester.events import dmtf_event_group, subscribe_event_types
 from spdmkit.protocol.requester.key_pairs import get_key_pairs
 from spdmkit.protocol.requester.provisioning import get_csr, set_certificate
 from spdmkit.transports.emu import EmuCommand
@@ -95,12 +97,20 @@ def _set_certificate(visit: Visit, link: Link) -> None:
     )
 
 
+def _subscribe(visit: Visit, link: Link) -> None:
+    """All event types, some, and none again; the emulator never sends an event."""
+    visit.run(subscribe_event_types(link, [dmtf_event_group()]))
+    visit.run(subscribe_event_types(link, [dmtf_event_group([DmtfEventType.EVENT_LOST])]))
+    visit.run(subscribe_event_types(link, []))
+
+
 _EITHER: dict[str, Callable[[Visit, Link], None]] = {
     "endpoint-info": _endpoint_info,
     "encapsulated-endpoint-info": _encapsulated_endpoint_info,
     "key-pairs": _key_pairs,
     "set-key-pair": _set_key_pair,
     "csr": _csr,
+    "subscribe": _subscribe,
     "set-certificate": _set_certificate,
 }
 
