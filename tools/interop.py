@@ -9,18 +9,21 @@ See docs/how-to/interop.md. Without the emulator nothing runs, and the exit stat
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from emulator import commands, requester, responder
+from emulator import commands, reach_out, requester, responder
 from emulator.case import Case, Ours, version_text
 from emulator.matrix import requester_cases
 from emulator.matrix_responder import responder_cases
 from emulator.programs import Emulator, NotAvailable
+from emulator.report import page
 
 
 def _runner(case: Case) -> Callable[[Case, Emulator], None]:
@@ -28,6 +31,10 @@ def _runner(case: Case) -> Callable[[Case, Emulator], None]:
         return commands.run_command
     if case.served:
         return commands.run_served
+    if case.reach_out and case.ours is Ours.REQUESTER:
+        return reach_out.run_requester
+    if case.reach_out:
+        return reach_out.run_responder
     return requester.run if case.ours is Ours.REQUESTER else responder.run
 
 
@@ -104,6 +111,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="cases by name")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     parser.add_argument("--json", metavar="FILE", help="write the results there ('-': stdout)")
+    parser.add_argument("--report", metavar="FILE", help="write the page of the documentation")
+    parser.add_argument("--peer", default="spdm-emu", help="what the page calls the emulator")
     parser.add_argument("--trace", action="store_true", help="print where failures arose")
     arguments = parser.parse_args()
     chosen = select(arguments.only)
@@ -127,8 +136,10 @@ def main() -> int:
         if arguments.json == "-":
             print(text)
         else:
-            with open(arguments.json, "w", encoding="utf-8") as out:
-                out.write(text + "\n")
+            Path(arguments.json).write_text(text + "\n", encoding="utf-8")
+    if arguments.report:
+        today = dt.datetime.now(dt.UTC).date()
+        Path(arguments.report).write_text(page(results, arguments.peer, today), encoding="utf-8")
     if arguments.json != "-":
         print(table(results))
     print(f"{len(results) - failed} of {len(results)} passed", file=sys.stderr)

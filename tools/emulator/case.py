@@ -45,6 +45,7 @@ class Case:
         provisions: our device lets anyone write its slots and keys.
         command: words of our command line instead of steps, with {uri}, {anchor} and {identity}.
         exit_status: of that command.
+        reach_out: the responder dials and sends Role-Inquiry (DSP0287 6.2); over TCP only.
         served: `spdm device serve` serves our device, rather than this process.
         refused: requests that the emulator makes and we are right to refuse.
     """
@@ -69,6 +70,7 @@ class Case:
     provisions: bool = False
     command: tuple[str, ...] = ()
     exit_status: int = 0
+    reach_out: bool = False
     served: bool = False
     refused: tuple[str, ...] = ()
 
@@ -83,13 +85,13 @@ class Case:
         """The requester has an identity."""
         return self.proves or bool(self.mutual) or self.key_only or "basic-mutual" in self.steps
 
-    def options(self, keep_running: bool = False) -> list[str]:
+    def options(self) -> list[str]:
         """The emulator's options."""
         trans = {"mctp": "MCTP", "tcp": "TCP", "doe": "PCI_DOE"}[self.transport]
         words = ["--trans", trans, "--ver", version_text(self.version)]
         words += self.suite.options(self.version)
-        if keep_running:
-            words += ["--exe_mode", "CONTINUE"]
+        if self.reach_out:
+            words += ["--tcp_sub", "RI"]
         return [*words, *self.emulator]
 
 

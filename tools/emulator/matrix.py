@@ -117,6 +117,7 @@ def requester_cases() -> Iterator[Case]:
     yield from _provisioned_keys()
     yield from _provisioning()
     yield from _post_quantum()
+    yield from _less_and_more()
     yield from _commands()
 
 
@@ -334,6 +335,50 @@ def _post_quantum() -> Iterator[Case]:
             mutual=MutualAuth.ENCAPSULATED,
             suite=Suite(asym=asym, req_asym=asym, exchange="ML_KEM_768"),
             emulator=("--mut_auth", "W_ENCAP", "--basic_mut_auth", "NO"),
+        )
+
+
+def _less_and_more() -> Iterator[Case]:
+    """What the emulator does when it is told to announce more or less than by itself."""
+    for version in SESSION_VERSIONS:
+        yield _requester(
+            "reach-out",
+            "Role-Inquiry",
+            version,
+            (*ATTEST, *SHORT_SESSION[2:]),
+            transport="tcp",
+            reach_out=True,
+        )
+        if version >= V12:
+            yield _requester(
+                "certificates",
+                "alias model",
+                version,
+                (*ATTEST, *SHORT_SESSION[2:]),
+                emulator=(*NO_MUTUAL, "--cap", f"{RESPONDER_FLAGS},ALIAS_CERT"),
+            )
+        yield _requester(
+            "psk",
+            "without context",
+            version,
+            tuple(step for step in PSK if step != "update-by-responder"),
+            emulator=(*NO_MUTUAL, "--cap", RESPONDER_FLAGS.replace("PSK_WITH_CONTEXT", "PSK")),
+        )
+        for secured in ("1.0", "1.1", "1.2"):
+            yield _requester(
+                "secured messages",
+                secured,
+                version,
+                (*OPEN, "heartbeat", "end"),
+                emulator=(*NO_MUTUAL, "--sec_ver", secured),
+            )
+    for version in ALL_VERSIONS:
+        yield _requester(
+            "measurements",
+            "unsigned",
+            version,
+            ("negotiate", "identify", "challenge", "unsigned-measurements"),
+            emulator=(*NO_MUTUAL, "--cap", RESPONDER_FLAGS.replace("MEAS_SIG", "MEAS_NO_SIG")),
         )
 
 

@@ -57,6 +57,7 @@ def responder_cases() -> Iterator[Case]:
     yield from _chunks()
     yield from _post_quantum()
     yield from _extras()
+    yield from _less_and_more()
     yield from _served()
 
 
@@ -362,6 +363,47 @@ def _extras() -> Iterator[Case]:
     """
     for asym in SLH_DSA:
         yield _case("attest", asym, V14, ATTEST, suite=Suite(asym=asym), emulator=ATTEST_ONLY)
+
+
+def _less_and_more() -> Iterator[Case]:
+    """What is not announced is not asked for; and the model in which the device dials."""
+    for version in SESSION_VERSIONS:
+        yield _case(
+            "reach-out",
+            "Role-Inquiry",
+            version,
+            (*ATTEST, *SESSION),
+            transport="tcp",
+            reach_out=True,
+            emulator=SHORT,
+        )
+        for secured in ("1.0", "1.1", "1.2"):
+            yield _case(
+                "secured messages",
+                secured,
+                version,
+                SESSION,
+                emulator=(*SHORT, "--sec_ver", secured),
+            )
+    for version in ALL_VERSIONS:
+        yield _case(
+            "measurements",
+            "unsigned",
+            version,
+            ATTEST,
+            capabilities=int(F.MEAS_CAP_NO_SIG),
+            without=int(F.MEAS_CAP_SIG),
+            emulator=ATTEST_ONLY,
+        )
+        if version < V13:  # later the device has a hash-extended measurement, which is never raw
+            yield _case(
+                "measurements",
+                "raw only",
+                version,
+                ATTEST,
+                suite=Suite(meas_hash="RAW_BIT"),
+                emulator=ATTEST_ONLY,
+            )
 
 
 def _served() -> Iterator[Case]:

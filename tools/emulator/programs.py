@@ -14,7 +14,7 @@ from pathlib import Path
 
 from emulator.failed import Failed
 
-__all__ = ["Emulator", "NotAvailable", "RunningResponder", "problems_of_requester"]
+__all__ = ["Emulator", "NotAvailable", "RunningResponder", "free_port", "problems_of_requester"]
 
 REQUESTER = "spdm_requester_emu"
 RESPONDER = "spdm_responder_emu"
@@ -72,10 +72,17 @@ class Emulator:
             yield folder
 
     @contextlib.contextmanager
-    def responder(self, arguments: Sequence[str]) -> Iterator[RunningResponder]:
-        """Run the responder; it listens some moments later."""
+    def responder(self, arguments: Sequence[str], *, port: int = 0) -> Iterator[RunningResponder]:
+        """Run the responder; it listens some moments later.
+
+        Args:
+            arguments: its options.
+            port: where it is to listen, or to dial to; 0 takes a free one.
+        """
         with self.working_directory() as folder:
-            running = RunningResponder(self.programs / RESPONDER, folder, arguments)
+            running = RunningResponder(
+                self.programs / RESPONDER, folder, arguments, port or free_port()
+            )
             try:
                 yield running
             finally:
@@ -119,8 +126,8 @@ class RunningResponder:
         folder: its working directory.
     """
 
-    def __init__(self, program: Path, folder: Path, arguments: Sequence[str]) -> None:
-        self.port = _free_port()
+    def __init__(self, program: Path, folder: Path, arguments: Sequence[str], port: int) -> None:
+        self.port = port
         self.folder = folder
         self._log = (folder / "responder.log").open("w+b")
         self._process = subprocess.Popen(
@@ -161,7 +168,8 @@ def problems_of_requester(exit_status: int, log: str) -> list[str]:
     return problems
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from emulator import provisioning, samples
 from emulator.case import Case
@@ -20,6 +21,7 @@ from spdmkit.identity import (
     verify_chain,
 )
 from spdmkit.messages import V12, V13, KeyUpdateOperation, MeasurementSummaryHashType
+from spdmkit.protocol.actions import Exchange
 from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.connection import Role as ProtocolRole
@@ -49,15 +51,31 @@ from spdmkit.protocol.requester.sessions import (
 )
 from spdmkit.protocol.settings import Settings
 from spdmkit.transports.blocking import BlockingConnection, connect
-from spdmkit.transports.conduit import ConnectionInfo
+from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
 from spdmkit.transports.emu import EmuCommand
 
-__all__ = ["STEPS", "run"]
+__all__ = ["STEPS", "Driver", "Visit", "endpoint_factory", "judge", "run", "take_steps"]
+
+T = TypeVar("T")
 
 _START_SECONDS = 10.0
 _MCTP_PLDM = 0x01
 _PLDM_GET_TID = bytes((0x80, 0x00, 0x02))
 """A PLDM request that the emulator answers as application data (DSP0240, GetTID)."""
+
+
+class Driver(Protocol):
+    """What steps need of a connection."""
+
+    @property
+    def endpoint(self) -> RequesterEndpoint:
+        """Our end."""
+
+    def run(self, exchange: Exchange[T]) -> T:
+        """Run an exchange to its end."""
+
+    def command(self, command: int, payload: bytes = b"") -> bytes:
+        """Have the emulator do something out of band."""
 
 
 class Visit:
@@ -69,18 +87,21 @@ class Visit:
         session: the session that is open, if one is.
     """
 
-    def __init__(self, case: Case, keys: Path, connection: BlockingConnection) -> None:
+    def __init__(
+        self, case: Case, keys: Path, connection: Driver, events: list[ProtocolEvent]
+    ) -> None:
         self.case = case
         self.keys = keys
         self.connection = connection
         self.run = connection.run
         self.link = Link(connection.endpoint.connection)
-        self.events: list[ProtocolEvent] = []
+        self.events = events
         self._key: ProvenKey | None = None
         self._session: OpenedSession | None = None
 
     @property
     def key(self) -> ProvenKey:
+        """The responder's key, once it is proven."""
         if self._key is None:
             raise Failed("the case has a step before 'identify' that needs the key")
         return self._key
@@ -91,6 +112,7 @@ class Visit:
 
     @property
     def session(self) -> OpenedSession:
+        """The session opened last."""
         if self._session is None:
             raise Failed("the case has a step in a session before there is one")
         return self._session
@@ -116,30 +138,60 @@ def run(case: Case, emulator: Emulator) -> None:
     """
     with emulator.responder(case.options()) as responder:
         record = Record(responder.folder)
-        connection = _connect(case, emulator.keys, responder, record)
-        with connection:
-            visit = Visit(case, emulator.keys, connection)
-            visit.events = record.events
-            for step in case.steps:
-                try:
-                    STEPS[step](visit)
-                except SpdmError as error:
-                    raise Failed(f"{step}: {type(error).__name__}: {error}") from error
-                except Failed as error:
-                    raise Failed(f"{step}: {error}") from error
-                if responder.gone:
-                    raise Failed(f"{step}: the responder's process is gone")
-        known = frozenset({"PSK_EXCHANGE_RSP"}) if "wrong-psk" in case.steps else frozenset()
-        believed = samples.believed(emulator.keys, case.suite.asym, case.suite.req_asym)
-        wrong = record.judge(*believed, known=known)
-        if wrong:
-            raise Failed("; ".join(wrong[:3]))
+        with _connect(case, emulator.keys, responder, record) as connection:
+            take_steps(Visit(case, emulator.keys, connection, record.events), responder)
+        judge(case, emulator, record)
+
+
+def take_steps(visit: Visit, responder: RunningResponder) -> None:
+    """Do what the case says, in its order.
+
+    Raises:
+        Failed: a step failed.
+    """
+    for step in visit.case.steps:
+        try:
+            STEPS[step](visit)
+        except SpdmError as error:
+            raise Failed(f"{step}: {type(error).__name__}: {error}") from error
+        except Failed as error:
+            raise Failed(f"{step}: {error}") from error
+        if responder.gone:
+            raise Failed(f"{step}: the responder's process is gone")
+
+
+def judge(case: Case, emulator: Emulator, record: Record) -> None:
+    """Have the record decoded.
+
+    Raises:
+        Failed: something in it does not hold.
+    """
+    known = frozenset({"PSK_EXCHANGE_RSP"}) if "wrong-psk" in case.steps else frozenset()
+    believed = samples.believed(emulator.keys, case.suite.asym, case.suite.req_asym)
+    wrong = record.judge(*believed, known=known)
+    if wrong:
+        raise Failed("; ".join(wrong[:3]))
 
 
 def _connect(
     case: Case, keys: Path, responder: RunningResponder, record: Record
 ) -> BlockingConnection:
     """Connect as soon as it listens; it serves one connection at a time, so no trial ones."""
+    uri = f"emu+{case.transport}://127.0.0.1:{responder.port}?end=shutdown"
+    give_up = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            return connect(uri, endpoint_factory(case, keys, record), tap=record.dialling)
+        except TransportError as error:
+            if time.monotonic() > give_up:
+                raise
+            if responder.gone:
+                raise Failed("the responder did not start: " + responder.log()[-200:]) from error
+            time.sleep(0.05)
+
+
+def endpoint_factory(case: Case, keys: Path, record: Record) -> EndpointFactory:
+    """Makes our requester for a connection."""
 
     def endpoint(info: ConnectionInfo) -> RequesterEndpoint:
         connection = Connection(
@@ -154,17 +206,7 @@ def _connect(
         )
         return RequesterEndpoint(connection)
 
-    uri = f"emu+{case.transport}://127.0.0.1:{responder.port}?end=shutdown"
-    give_up = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            return connect(uri, endpoint, tap=record.dialling)
-        except TransportError as error:
-            if time.monotonic() > give_up:
-                raise
-            if responder.gone:
-                raise Failed("the responder did not start: " + responder.log()[-200:]) from error
-            time.sleep(0.05)
+    return endpoint
 
 
 def _credentials(case: Case, keys: Path) -> Credentials | None:
@@ -297,7 +339,10 @@ def _in_session(visit: Visit) -> None:
 
 def _psk_measurements(visit: Visit) -> None:
     """Unsigned: no signature is needed, nor a key for one."""
-    link = visit.session.link
+    _unsigned(visit, visit.session.link)
+
+
+def _unsigned(visit: Visit, link: Link) -> None:
     if len(visit.run(get_measurements(link))) != visit.run(get_measurement_count(link)):
         raise Failed("the number of measurements is another")
 
@@ -366,6 +411,7 @@ STEPS: dict[str, Callable[[Visit], None]] = {
     "challenge": _challenge,
     "basic-mutual": _basic_mutual,
     "measurements": _measurements,
+    "unsigned-measurements": lambda visit: _unsigned(visit, visit.link),
     "log": _log,
     "open": _open,
     "open-psk": _open_psk,

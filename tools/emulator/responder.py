@@ -20,12 +20,12 @@ from spdmkit.protocol.endpoint import Endpoint
 from spdmkit.protocol.requester.endpoint_info import get_endpoint_info
 from spdmkit.protocol.responder.endpoint import ResponderEndpoint
 from spdmkit.protocol.responder.flow import EncapsulatedLink
-from spdmkit.transports.conduit import ConnectionInfo
+from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
 from spdmkit.transports.emu import EmuCommand
 from spdmkit.transports.framing import PlatformCommand
 from spdmkit.transports.server import Listener, listen
 
-__all__ = ["run"]
+__all__ = ["refused", "responder_factory", "run"]
 
 _SCANNED = "GET_MEASUREMENTS"
 """The emulator looks for measurements by asking for every index."""
@@ -42,15 +42,15 @@ def run(case: Case, emulator: Emulator) -> None:
         record = Record(folder)
         status, log = asyncio.run(_converse(case, emulator, folder, record))
         problems = problems_of_requester(status, log)
-        refused = _refused(record, case, emulator)
-        if problems or refused:
-            raise Failed("; ".join([*problems[:4], *refused[:4]]))
+        wrong = refused(record, case, emulator)
+        if problems or wrong:
+            raise Failed("; ".join([*problems[:4], *wrong[:4]]))
         missing = [name for name in case.steps if not record.asked[name]]
         if missing:
             raise Failed(f"the emulator did not ask: {', '.join(missing)}")
 
 
-def _refused(record: Record, case: Case, emulator: Emulator) -> list[str]:
+def refused(record: Record, case: Case, emulator: Emulator) -> list[str]:
     """Judge the record, and say what was refused that should not have been."""
     wrong = record.judge(*samples.believed(emulator.keys, case.suite.asym, case.suite.req_asym))
     expected = {_SCANNED, *case.refused}
@@ -70,6 +70,13 @@ async def _converse(
 
 
 async def _serve(device: SampleDevice, case: Case, record: Record) -> Listener:
+    factory = responder_factory(device, case, record)
+    uri = f"emu+{case.transport}://127.0.0.1:0"
+    return await listen(uri, factory, tap=record.listening, on_command=_command)
+
+
+def responder_factory(device: SampleDevice, case: Case, record: Record) -> EndpointFactory:
+    """Makes our responder for a connection."""
     allowed = settings(device, case)
 
     def endpoint(info: ConnectionInfo) -> ResponderEndpoint:
@@ -84,8 +91,7 @@ async def _serve(device: SampleDevice, case: Case, record: Record) -> Listener:
         )
         return ResponderEndpoint(connection, device, name=info.name)
 
-    uri = f"emu+{case.transport}://127.0.0.1:0"
-    return await listen(uri, endpoint, tap=record.listening, on_command=_command)
+    return endpoint
 
 
 def _command(endpoint: Endpoint, command: PlatformCommand) -> None:

@@ -10,7 +10,7 @@ from spdmkit.protocol.settings import AlgorithmSet
 
 __all__ = ["PROVEN_NAMES", "Suite"]
 
-_OURS = {"EDDSA_25519": "ed25519", "EDDSA_448": "ed448", "SM4_128_GCM": "sm4-gcm"}
+_OURS = {"EDDSA_25519": "ed25519", "EDDSA_448": "ed448", "RAW_BIT": "raw"}
 """The emulator's names that the registry does not know as another spelling of its own."""
 PROVEN_NAMES = ("hash", "signature", "requester_signature", "dhe", "kem", "aead")
 
@@ -94,7 +94,7 @@ class Suite:
                 names["kem"] = registry.KEM.by_name(self.exchange).short
             else:
                 names["dhe"] = registry.DHE.by_name(self.exchange).short
-            names["aead"] = registry.AEAD.by_name(_short(self.aead)).short
+            names["aead"] = registry.AEAD.by_name(self.aead).short
         return names
 
 
