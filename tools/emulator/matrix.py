@@ -123,14 +123,12 @@ def requester_cases() -> Iterator[Case]:
 
 def _attestations() -> Iterator[Case]:
     for transport in ("mctp", "tcp", "doe"):
-        for version in ALL_VERSIONS:
-            yield _requester("attest", "ECDSA_P384", version, ATTEST, transport=transport)
-    for version in ALL_VERSIONS:
-        for asym in SIGNATURES:
-            edwards = asym.startswith("EDDSA")
-            if asym == "ECDSA_P384" or (edwards and version < V12):
-                continue
-            yield _requester("attest", asym, version, ATTEST, suite=Suite(asym=asym))
+        for asym in SIGNATURES if transport != "doe" else ("ECDSA_P384",):
+            for version in ALL_VERSIONS:
+                if asym.startswith("EDDSA") and version < V12:
+                    continue
+                suite = Suite(asym=asym)
+                yield _requester("attest", asym, version, ATTEST, suite=suite, transport=transport)
     for version in (V11, V12, V13, V14):
         for name in HASHES:
             if name != "SHA_384":
@@ -322,8 +320,10 @@ def _post_quantum() -> Iterator[Case]:
                 suite=suite,
                 transport=transport,
             )
-    for asym in ML_DSA:
-        yield _requester("attest", asym, V14, ATTEST, suite=Suite(asym=asym))
+    for transport in ("mctp", "tcp"):
+        for asym in ML_DSA:
+            suite = Suite(asym=asym)
+            yield _requester("attest", asym, V14, ATTEST, suite=suite, transport=transport)
     for kem in ML_KEM:
         yield _requester("session", kem, V14, SHORT_SESSION, suite=Suite(exchange=kem))
     for asym in ML_DSA:

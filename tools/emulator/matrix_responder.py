@@ -86,18 +86,20 @@ def _everything() -> Iterator[Case]:
 
 
 def _attestations() -> Iterator[Case]:
-    for version in ALL_VERSIONS:
+    for transport in ("mctp", "tcp"):
         for asym in SIGNATURES:
-            if asym.startswith("EDDSA") and version < V12:
-                continue
-            yield _case(
-                "attest",
-                asym,
-                version,
-                ATTEST,
-                suite=Suite(asym=asym),
-                emulator=ATTEST_ONLY,
-            )
+            for version in ALL_VERSIONS:
+                if asym.startswith("EDDSA") and version < V12:
+                    continue
+                yield _case(
+                    "attest",
+                    asym,
+                    version,
+                    ATTEST,
+                    suite=Suite(asym=asym),
+                    transport=transport,
+                    emulator=ATTEST_ONLY,
+                )
     for version in (V11, V12, V13, V14):
         for name in HASHES:
             yield _case(
@@ -339,8 +341,12 @@ def _post_quantum() -> Iterator[Case]:
                 transport=transport,
                 emulator=SHORT,
             )
-    for asym in ML_DSA:
-        yield _case("attest", asym, V14, ATTEST, suite=Suite(asym=asym), emulator=SHORT)
+    for transport in ("mctp", "tcp"):
+        for asym in ML_DSA:
+            suite = Suite(asym=asym)
+            yield _case(
+                "attest", asym, V14, ATTEST, suite=suite, transport=transport, emulator=SHORT
+            )
     for kem in ML_KEM:
         yield _case("session", kem, V14, SESSION, suite=Suite(exchange=kem), emulator=SHORT)
     for asym in ML_DSA:

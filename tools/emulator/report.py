@@ -99,7 +99,8 @@ def page(results: Iterable[_Result], peer: str, date: dt.date) -> str:
 
 def _table(results: list[_Result]) -> str:
     rows: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for each in results:
+    groups = list(dict.fromkeys(each.group for each in results))
+    for each in sorted(results, key=lambda result: groups.index(result.group)):
         row = rows.setdefault((each.group, each.what), {version: [] for version in _VERSIONS})
         letter = _LETTERS[each.transport]
         row[each.version].append(letter if each.passed else f"{letter} **failed**")
