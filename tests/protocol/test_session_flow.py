@@ -10,7 +10,17 @@ import pytest
 from spdmkit.crypto.signing import LocalSigner
 from spdmkit.errors import ProtocolViolation
 from spdmkit.identity import Purpose, TrustAnchors
-from spdmkit.messages import V11, V12, V13, V14, MeasurementSummaryHashType, RequesterFlags
+from spdmkit.messages import (
+    V11,
+    V12,
+    V13,
+    V14,
+    ErrorCode,
+    MeasurementSummaryHashType,
+    RequestCode,
+    RequesterFlags,
+    ResponderFlags,
+)
 from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.credentials import Credentials, Slot
 from spdmkit.protocol.records import MCTP, TCP_LIBSPDM, TCP_STRICT, RecordProfile
@@ -130,3 +140,40 @@ def test_a_stream_ends_with_its_session() -> None:
 
     with pytest.raises(ProtocolViolation):
         pair.run(opened.link.stream(chunks()))
+
+
+@pytest.mark.parametrize(
+    ("version", "clear", "error"),
+    [
+        (V11, False, ErrorCode.UNEXPECTED_REQUEST),  # 1.1 has no SessionRequired
+        (V12, False, ErrorCode.SESSION_REQUIRED),
+        (V14, False, ErrorCode.SESSION_REQUIRED),
+        (V12, True, ErrorCode.UNEXPECTED_REQUEST),
+        (V14, True, ErrorCode.UNEXPECTED_REQUEST),
+    ],
+)
+def test_finish_outside_a_session(version: int, clear: bool, error: ErrorCode) -> None:
+    extra = int(CLEAR) if clear else 0
+    pair = Pair(
+        versions=(version,),
+        requester={"capabilities": requester_capabilities(sessions=True) | extra},
+        responder={"capabilities": EVERYTHING | extra},
+    )
+    verified(pair)
+    answer = pair.raw(bytes((version, RequestCode.FINISH, 0, 0)) + bytes(50))
+    assert answer[:3] == bytes((version, 0x7F, error))
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_no_requester_signature_is_chosen_that_nobody_would_verify(mutual: bool) -> None:
+    key, certificates = chain("ecdsa-p256", b"requester", requester=True)
+    without = 0 if mutual else ResponderFlags.MUT_AUTH_CAP
+    asks = requester_capabilities(sessions=True, mutual=True) & ~RequesterFlags.EP_INFO_CAP_SIG
+    pair = Pair(
+        credentials=Credentials([Slot(0, certificates, LocalSigner(key))]),
+        requester={"capabilities": asks},
+        responder={"capabilities": EVERYTHING & ~without},
+    )
+    verified(pair)
+    chosen = [end.connection.algorithms.req_signature for end in (pair.requester, pair.responder)]
+    assert [each is not None for each in chosen] == [mutual, mutual]

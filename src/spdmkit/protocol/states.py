@@ -22,6 +22,7 @@ __all__ = [
     "Phase",
     "Refusal",
     "SessionPhase",
+    "finish_outside",
     "in_connection",
     "in_session",
 ]
@@ -190,6 +191,23 @@ def in_connection(phase: Phase, code: int, version: int) -> Phase | Refusal:
     if phase is Phase.NEGOTIATED and session_only and version >= V12:
         return Refusal(ErrorCode.SESSION_REQUIRED)
     return Refusal(ErrorCode.UNEXPECTED_REQUEST)
+
+
+def finish_outside(
+    phase: SessionPhase | None, version: int, *, clear: bool
+) -> SessionPhase | Refusal:
+    """What becomes of a FINISH outside a session.
+
+    Args:
+        phase: that of the session whose handshake in the clear it ends; None when there is none.
+        version: the version negotiated.
+        clear: handshakes in the clear were negotiated; otherwise FINISH belongs in a session.
+    """
+    if phase is not None:
+        return in_session(phase, R.FINISH, version)
+    if clear or version < V12:
+        return Refusal(ErrorCode.UNEXPECTED_REQUEST)
+    return Refusal(ErrorCode.SESSION_REQUIRED)
 
 
 def in_session(phase: SessionPhase, code: int, version: int) -> SessionPhase | Refusal:

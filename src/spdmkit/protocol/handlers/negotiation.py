@@ -161,4 +161,8 @@ def _without_unused(chosen: Chosen, connection: Connection) -> Chosen:
         changes["mel_specification"] = 0
     if version < V11:
         changes["key_schedule"] = 0
+    told = own & ResponderFlags.ENCAP_CAP and connection.peer.flags & RequesterFlags.EP_INFO_CAP_SIG
+    if not (own & ResponderFlags.MUT_AUTH_CAP or told):
+        # Nothing that the requester signs will ever be verified here.
+        changes["req_base_asym"] = changes["req_pqc_asym"] = 0
     return replace(chosen, **changes)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spdmkit.errors import AuthenticationError, DecodeError, ProtocolViolation, SpdmError
-from spdmkit.messages import V10, V11, V12, V14, Error, ErrorCode, RequestCode
+from spdmkit.messages import V10, V11, V12, V14, Error, ErrorCode, RequestCode, RequesterFlags
 from spdmkit.protocol.actions import Work
 from spdmkit.protocol.chunking import chunks_of
 from spdmkit.protocol.connection import Connection
@@ -26,7 +26,7 @@ from spdmkit.protocol.responder.chunks import ChunkedRequest, ChunkedResponse
 from spdmkit.protocol.responder.device import Device, Peer
 from spdmkit.protocol.responder.flow import Flow, Starter, flow_of, own_key_update
 from spdmkit.protocol.session import TERMINATION_POLICY, PeerProof, Session
-from spdmkit.protocol.states import Phase, Refusal, in_connection, in_session
+from spdmkit.protocol.states import Phase, Refusal, finish_outside, in_connection, in_session
 
 if TYPE_CHECKING:
     from spdmkit.errors import TransportError
@@ -406,10 +406,9 @@ class ResponderEndpoint:
             version = connection.version
             verdict: object = in_connection(connection.phase, code, version)
             if not isinstance(verdict, Refusal) and code == R.FINISH:
-                verdict = (
-                    Refusal(ErrorCode.UNEXPECTED_REQUEST)
-                    if session is None
-                    else in_session(session.phase, code, version)
+                clear = connection.flag(RequesterFlags.HANDSHAKE_IN_THE_CLEAR_CAP, both=True)
+                verdict = finish_outside(
+                    None if session is None else session.phase, version, clear=clear
                 )
         elif carrier.in_the_clear:
             # Its handshake goes on outside of it, and nothing inside before that is over.
