@@ -409,3 +409,17 @@ def test_an_mctp_message_in_several_packets(tmp_path: Path, tshark: Tshark) -> N
 def _cooked(packet: bytes) -> Packet:
     data = struct.pack("!HHH8sH", 4, 290, 1, b"\x08", 0x00FA) + packet
     return Packet(1_800_000_000_000_000_000, LinkType.LINUX_SLL, data, len(data))
+
+
+@needs_tshark
+def test_the_services_of_a_device_that_connects(tmp_path: Path, tshark: Tshark) -> None:
+    vector = Path(__file__).parent.parent.parent / "vectors" / "strict_reach_out.json"
+    path, keys = tmp_path / "c.pcapng", tmp_path / "keys.log"
+    copies = ["--write-capture", str(path), "--write-keylog", str(keys)]
+    assert run(["decode", str(vector), "--summary", *copies]) == 0
+    told = [row[0] for row in tshark.fields(path, "_ws.col.Info", keys=keys)]
+    assert told[0] == "Role-Inquiry"
+    wanted = ("GET_SERVICE_REQUEST", "VERIFICATION_RESULTS", "SET_REFERENCE", "SET_POLICY_ACK")
+    for name in wanted:
+        assert any(f" {name} " in f"{line} " for line in told), name
+    assert tshark.fields(path, "frame.number", only="spdm.set_policy && spdm.in_session", keys=keys)

@@ -15,6 +15,7 @@ from spdmkit.messages import (
     error_name,
 )
 from spdmkit.messages.capabilities import DEFINED, REQUESTER_RULES, RESPONDER_RULES, Rule
+from spdmkit.messages.dsp0287 import DSP_NUMBER, SubId
 from spdmkit.transports.emu import EmuCommand, EmuTransport
 from spdmkit.transports.tcp import BINDING_VERSION, FIRST_ERROR, MessageType
 
@@ -52,6 +53,8 @@ def constants() -> dict[str, Any]:
         "first_binding_error": FIRST_ERROR,
         "binding_types": {int(kind): kind.name for kind in MessageType},
         "error_names": {int(code): error_name(code) for code in ErrorCode},
+        "dsp_number": DSP_NUMBER,
+        "services": {int(sub_id): sub_id.name for sub_id in SubId},
         "emu_commands": {int(command): command.name for command in EmuCommand},
         "emu_transports": {int(kind): kind.name for kind in EmuTransport},
         "algorithms": _algorithms(),

@@ -192,6 +192,11 @@ local function title(view)
         if view.layout then return format("%s [%08x]", text, view.layout.session) end
         return text
     end
+    local payload = view.walked and view.walked.spans.payload
+    if payload and payload.size >= 5 and S.integer(view.data, payload.at, 2) == S.dsp_number then
+        local sub_id = view.data:byte(payload.at + 5)
+        text = text .. " " .. (S.services[sub_id] or format("service 0x%02x", sub_id))
+    end
     if view.session then text = format("%s [%08x]", text, view.session.id) end
     for _, inner in ipairs(view.inside) do text = text .. " (" .. title(inner) .. ")" end
     if view.broken then text = text .. " malformed" end
