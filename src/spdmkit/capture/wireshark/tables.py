@@ -1,4 +1,4 @@
-"""What the runtime looks things up in: algorithms, codes, rules, and the constants of SHA-2."""
+"""What the runtime looks things up in: algorithms, codes, rules, and the constants of hashes."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ def constants() -> dict[str, Any]:
             "responder": DEFINED[ResponderFlags],
         },
         **_sha2(),
+        **_keccak(),
     }
 
 
@@ -138,6 +139,23 @@ def _sha2() -> dict[str, Any]:
         "sha384_start": _halves(start[8:]),
         "sha256_start": [word >> 32 for word in start[:8]],
     }
+
+
+def _keccak() -> dict[str, Any]:
+    """The constants of FIPS 202: rotations of the lanes, and what each round adds to the first."""
+    rotations = [0] * 25
+    x, y = 1, 0
+    for step in range(24):
+        rotations[x + 5 * y] = (step + 1) * (step + 2) // 2 % 64
+        x, y = y, (2 * x + 3 * y) % 5
+    rounds, register = [], 1
+    for _ in range(24):
+        constant = 0
+        for power in range(7):
+            constant |= (register & 1) << (1 << power) - 1
+            register = register << 1 ^ (0x171 if register & 0x80 else 0)
+        rounds.append(constant)
+    return {"keccak_rotations": rotations, "keccak_rounds": _halves(rounds)}
 
 
 def _halves(words: list[int]) -> list[Any]:

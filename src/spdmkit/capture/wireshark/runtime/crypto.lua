@@ -1,4 +1,4 @@
--- What it takes to open a record: SHA-2, HMAC, HKDF-Expand, AES-GCM and ChaCha20-Poly1305.
+-- What it takes to open a record: SHA-2, SHA-3, HMAC, HKDF-Expand, AES-GCM and ChaCha20-Poly1305.
 --
 -- The Lua of Wireshark 4.0 has no ciphers, so they are here, for strings of bytes. They are made for
 -- reading captures: nothing about them is constant in time.
@@ -158,7 +158,76 @@ local function sha512_blocks(text, start, size)
     return concat(out)
 end
 
+-- SHA-3 (FIPS 202): 25 lanes, each as its high and its low half --------------------------------
+
+-- rotate left by any number of bits
+local function rol64(high, low, by)
+    if by >= 32 then
+        high, low, by = low, high, by - 32
+    end
+    if by == 0 then return high, low end
+    return bor(lshift(high, by), rshift(low, 32 - by)), bor(lshift(low, by), rshift(high, 32 - by))
+end
+
+local function keccak(h, l)
+    local ch, cl, bh, bl = {}, {}, {}, {}
+    for round = 1, 24 do
+        for x = 0, 4 do
+            ch[x] = bxor(h[x], h[x + 5], h[x + 10], h[x + 15], h[x + 20])
+            cl[x] = bxor(l[x], l[x + 5], l[x + 10], l[x + 15], l[x + 20])
+        end
+        for x = 0, 4 do
+            local p, q = rol64(ch[(x + 1) % 5], cl[(x + 1) % 5], 1)
+            local dh, dl = bxor(ch[(x + 4) % 5], p), bxor(cl[(x + 4) % 5], q)
+            for y = 0, 20, 5 do
+                h[x + y], l[x + y] = bxor(h[x + y], dh), bxor(l[x + y], dl)
+            end
+        end
+        for x = 0, 4 do
+            for y = 0, 4 do
+                local from, to = x + 5 * y, y + 5 * ((2 * x + 3 * y) % 5)
+                bh[to], bl[to] = rol64(h[from], l[from], S.keccak_rotations[from + 1])
+            end
+        end
+        for y = 0, 20, 5 do
+            for x = 0, 4 do
+                local one, two = y + (x + 1) % 5, y + (x + 2) % 5
+                h[x + y] = bxor(bh[x + y], band(bnot(bh[one]), bh[two]))
+                l[x + y] = bxor(bl[x + y], band(bnot(bl[one]), bl[two]))
+            end
+        end
+        h[0] = bxor(h[0], S.keccak_rounds[2 * round - 1])
+        l[0] = bxor(l[0], S.keccak_rounds[2 * round])
+    end
+end
+
+local function sha3(text, size, rate)
+    local missing = rate - #text % rate
+    local ending = "\6" .. rep("\0", missing - 1)
+    ending = sub(ending, 1, -2) .. char(bor(byte(ending, -1), 128))
+    text = text .. ending
+    local h, l = {}, {}
+    for lane = 0, 24 do h[lane], l[lane] = 0, 0 end
+    for block = 1, #text, rate do
+        for lane = 0, rate / 8 - 1 do
+            l[lane] = bxor(l[lane], word_le(text, block + 8 * lane))
+            h[lane] = bxor(h[lane], word_le(text, block + 8 * lane + 4))
+        end
+        keccak(h, l)
+    end
+    local out = {}
+    for lane = 0, size / 8 - 1 do out[#out + 1] = bytes_le(l[lane]) .. bytes_le(h[lane]) end
+    return concat(out)
+end
+
+local function sha3_entry(size, rate)
+    return { size = size, block = rate, digest = function(text) return sha3(text, size, rate) end }
+end
+
 S.hashes = {
+    ["sha3-256"] = sha3_entry(32, 136),
+    ["sha3-384"] = sha3_entry(48, 104),
+    ["sha3-512"] = sha3_entry(64, 72),
     ["sha-256"] = { size = 32, block = 64, digest = sha256 },
     ["sha-384"] = { size = 48, block = 128,
         digest = function(text) return sha512_blocks(text, S.sha384_start, 48) end },
