@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from spdmkit.protocol.cache import NegotiatedStates
 from spdmkit.protocol.connection import Connection, Role
 from spdmkit.protocol.responder.endpoint import ResponderEndpoint
 
@@ -44,6 +45,7 @@ def responder_factory(
             wrong on purpose.
     """
     settings = device.configuration.settings()
+    states = NegotiatedStates() if settings.cache_negotiated_state else None
 
     def make(info: ConnectionInfo) -> ResponderEndpoint:
         connection = Connection(
@@ -55,6 +57,7 @@ def responder_factory(
             events=events(info),
             log_keys=log_keys,
         )
+        connection.states = states
         endpoint = make_endpoint(connection, device, name=info.name)
         device.watch(endpoint)
         return endpoint

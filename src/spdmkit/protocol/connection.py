@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from spdmkit.errors import ProtocolViolation
 from spdmkit.messages import V10, V12, V14, Context, RequesterFlags, ResponderFlags
 from spdmkit.protocol.algorithms import Selection
+from spdmkit.protocol.cache import NegotiatedState
 from spdmkit.protocol.credentials import Credentials
 from spdmkit.protocol.deadlines import Timing
 from spdmkit.protocol.events import ConnectionReset, EventSink, SessionEnded
@@ -25,6 +26,7 @@ from spdmkit.protocol.states import Phase
 from spdmkit.protocol.transcript import Transcript
 
 if TYPE_CHECKING:
+    from spdmkit.protocol.cache import NegotiatedStates
     from spdmkit.protocol.notifier import EventSource
 
 __all__ = ["Announced", "Connection", "Role"]
@@ -70,8 +72,11 @@ class Connection:
         encapsulated_m1m2: what the requester's CHALLENGE_AUTH will sign (basic mutual
             authentication).
         multi_key_digests: the DIGESTS that joins session transcripts ("D"), or empty.
+        must_resynch: what a responder measures has changed since VERSION: nothing outside of
+            sessions is answered before the next GET_VERSION (10.2).
         exchanged_since_vca: a request other than GET_DIGESTS came first, so there is no D.
         sessions: live sessions by id.
+        states: negotiated states that a responder remembers across connections, or None.
         event_source: where a requester's own events come from, or None; a responder has its device.
         requester_proof: what basic mutual authentication showed of the requester.
         clear_handshake: the session whose handshake goes on in the clear, or None.
@@ -115,6 +120,7 @@ class Connection:
         self.record_refused = False
         self.log_keys = log_keys
         self.credentials = credentials
+        self.states: NegotiatedStates | None = None
         self.event_source: EventSource | None = None
         self.sessions: dict[int, Session] = {}
         self.clear_handshake: Session | None = None
@@ -140,6 +146,7 @@ class Connection:
         self.exchanged_since_vca = False
         self.encapsulated_m1m2: Transcript | None = None
         self.cached_state_cleared = False
+        self.must_resynch = False
         self.flow: object = None
         self.requester_proof = PeerProof()
 
@@ -221,6 +228,37 @@ class Connection:
     def chunks_negotiated(self) -> bool:
         """Both sides can cut large messages into chunks (1.2)."""
         return self.version >= V12 and self.flag(RequesterFlags.CHUNK_CAP, both=True)
+
+    # -- state that outlives the connection (CACHE_CAP) -----------------------------------------
+
+    def snapshot(self) -> NegotiatedState:
+        """What was negotiated, for another connection with the same peer.
+
+        Raises:
+            ProtocolViolation: algorithms are not negotiated yet.
+        """
+        return NegotiatedState(
+            version=self.version,
+            own=replace(self.own),
+            peer=replace(self.peer),
+            selection=self.algorithms,
+            context=replace(self.context, request=None),
+            messages=tuple(self.vca_messages),
+            offered_versions=tuple(self.offered_versions),
+        )
+
+    def restore(self, state: NegotiatedState) -> None:
+        """Go on as if this had just been negotiated; whatever there was is forgotten."""
+        self.reset("cached state")
+        self.version = state.version
+        self.own, self.peer = replace(state.own), replace(state.peer)
+        self.selection = state.selection
+        self.context = replace(state.context)
+        self.vca_messages = list(state.messages)
+        self.vca = b"".join(state.messages)
+        self.offered_versions = list(state.offered_versions)
+        self.begin_transcripts()
+        self.phase = Phase.NEGOTIATED
 
     @property
     def most_chunks(self) -> int:

@@ -48,6 +48,7 @@ from spdmkit.protocol.requester.negotiate import (
     negotiate_algorithms,
 )
 from spdmkit.protocol.requester.provisioning import erase_certificate, get_csr, set_certificate
+from spdmkit.protocol.requester.resume import resume_by_key, resume_by_psk
 from spdmkit.protocol.requester.sessions import (
     end_session,
     heartbeat,
@@ -110,6 +111,8 @@ __all__ = [
     "negotiate_algorithms",
     "poll",
     "psk_exchange",
+    "resume_by_key",
+    "resume_by_psk",
     "send_events",
     "serve_encapsulated",
     "set_bank_certificate",

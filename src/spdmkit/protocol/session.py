@@ -110,6 +110,7 @@ class Session:
         heartbeat_period: seconds, 0 for none.
         last_traffic: when an authentic record last came or went, monotonic seconds.
         policy: SessionPolicy as the requester sent it.
+        cache_identity: what the requester's negotiated state is remembered by, empty for none.
         notifier: events of ours that the peer wants to hear of, or None before it said so.
         subscribed: we want to hear of the peer's events.
         next_event: EventInstanceId that the peer's next event should have.
@@ -122,6 +123,7 @@ class Session:
         "_request_secret",
         "_response_secret",
         "_schedule",
+        "cache_identity",
         "claim",
         "clear_handshake",
         "encapsulated_digests",
@@ -187,6 +189,7 @@ class Session:
         self.heartbeat_period = 0
         self.last_traffic = self.last_poll = connection.clock()
         self.policy = 0
+        self.cache_identity = ""
         self.terminated = ""
         self.limit = 1 << 64
         self.local_slot: int | None = None

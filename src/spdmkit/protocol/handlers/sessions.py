@@ -33,6 +33,7 @@ from spdmkit.messages import (
     ResponderFlags,
 )
 from spdmkit.protocol import opaque
+from spdmkit.protocol.cache import psk_identity
 from spdmkit.protocol.credentials import PROVISIONED_KEY_NIBBLE, PROVISIONED_KEY_SLOT
 from spdmkit.protocol.handlers.call import Call, Outcome, Steps, slow
 from spdmkit.protocol.handlers.events import subscribe_to_all
@@ -188,6 +189,7 @@ def psk_exchange(call: Call) -> Outcome:
     if request.event_all_policy:
         session.notifier = subscribe_to_all(call)
     # Whoever sends the first record that holds, PSK_FINISH or another, has the key.
+    session.cache_identity = psk_identity(request.psk_hint)
     session.claim = PeerProof("psk", request.psk_hint.decode("utf-8", "backslashreplace"))
     th1 = transcript.digest()
     session.start_handshake(secret, th1=th1)
@@ -414,6 +416,8 @@ def end_session(call: Call) -> Outcome:
     connection = call.connection
     if request.clear_negotiated_state:
         connection.cached_state_cleared = True
+        if connection.states is not None and session.proof.kind == "psk":
+            connection.states.forget(session.cache_identity)
     return Outcome(
         EndSessionAck().encode(call.context),
         lambda: connection.end_session(session, "END_SESSION"),

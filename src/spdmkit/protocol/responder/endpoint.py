@@ -12,8 +12,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spdmkit.errors import AuthenticationError, DecodeError, ProtocolViolation, SpdmError
-from spdmkit.messages import V10, V11, V12, V14, Error, ErrorCode, RequestCode, RequesterFlags
+from spdmkit.messages import (
+    V10,
+    V11,
+    V12,
+    V14,
+    Context,
+    Error,
+    ErrorCode,
+    PskExchange,
+    RequestCode,
+    RequesterFlags,
+)
 from spdmkit.protocol.actions import Work
+from spdmkit.protocol.cache import psk_identity
 from spdmkit.protocol.chunking import chunks_of
 from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.endpoint import Job
@@ -52,6 +64,7 @@ _WITHIN_FLOW = frozenset(
 """Requests that may come while an encapsulated request waits for its response (10.22)."""
 _NEVER_DELAYED = frozenset({R.GET_VERSION, R.GET_CAPABILITIES, R.NEGOTIATE_ALGORITHMS})
 """Requests that ResponseNotReady may not answer (DSP0274 10.3, table 8)."""
+_PIECES = frozenset({R.RESPOND_IF_READY, R.CHUNK_SEND, R.CHUNK_GET})
 _CHUNKS = frozenset({R.CHUNK_SEND, R.CHUNK_GET})
 _NEVER_IN_CHUNKS = _CHUNKS | {R.GET_VERSION, R.GET_CAPABILITIES}
 """Requests that no chunks may carry (DSP0274 10.27.3)."""
@@ -101,6 +114,8 @@ class ResponderEndpoint:
         self._running: _Running | None = None
         self._incoming: ChunkedRequest | None = None
         self._large: ChunkedResponse | None = None
+        self._presumed = ""
+        self._remembered = ""
         self._last_peer: tuple[tuple[int, PeerProof], Peer] | None = None
 
     # -- what drivers call ----------------------------------------------------------------------
@@ -205,8 +220,11 @@ class ResponderEndpoint:
         """The device's measured code or configuration is not what it was (SessionPolicy).
 
         A session ends with its next request then, unless its requester left that to us
-        (TerminationPolicy): we go on. May be called from any thread.
+        (TerminationPolicy): we go on. Outside of sessions the requester must begin anew (10.2). May
+        be called from any thread.
         """
+        if self.connection.phase is not Phase.NOT_STARTED:
+            self.connection.must_resynch = True
         for session in tuple(self.connection.sessions.values()):
             if not session.policy & TERMINATION_POLICY:
                 session.terminated = "what the device measures has changed"
@@ -232,6 +250,8 @@ class ResponderEndpoint:
             self._application_data(session, content)
         else:
             self._request(content, session, now)
+        if self.connection.states is not None:
+            self._remember(session)
 
     def _application_data(self, session: Session, content: ApplicationData) -> None:
         if not session.established:
@@ -252,6 +272,8 @@ class ResponderEndpoint:
     def _request(self, raw: bytes, carrier: Session | None, now: float) -> None:
         """Answer one whole request that came in `carrier` (None: in the clear)."""
         try:
+            if self.connection.phase is Phase.NOT_STARTED or self._presumed:
+                self._resume(raw, carrier)
             code = self._recognised(raw)
             self._check_size(raw)
             # GET_VERSION goes ahead of everything; what is under way ends when it proves valid.
@@ -267,6 +289,49 @@ class ResponderEndpoint:
         except Exception as error:  # noqa: BLE001  # whatever happens, the peer gets an ERROR
             self._send(self._error_for(error, carrier), carrier)
             self._after_refusal(error, carrier)
+
+    def _resume(self, raw: bytes, carrier: Session | None) -> None:
+        """A request before GET_VERSION presumes that we remember the requester (CACHE_CAP).
+
+        Only PSK_EXCHANGE says whose state it means, by its hint; until its session stands nothing
+        else is answered.
+
+        Raises:
+            ProtocolViolation: we remember nothing (RequestResynch).
+            DecodeError: PSK_EXCHANGE is malformed.
+        """
+        connection = self.connection
+        code = raw[1] if len(raw) >= 4 else R.GET_VERSION
+        if carrier is not None or code == R.GET_VERSION or code not in HANDLERS:
+            return
+        fresh = connection.phase is Phase.NOT_STARTED
+        if code == R.PSK_EXCHANGE and connection.states is not None:
+            request, _ = PskExchange.parse(raw, Context(version=raw[0]))
+            identity = psk_identity(request.psk_hint)
+            state = connection.states.recall(identity) if fresh else None
+            if state is not None and state.version == raw[0]:
+                connection.restore(state)
+                self._presumed = identity
+            if self._presumed == identity:
+                return
+        elif not fresh and code in _PIECES:
+            return
+        raise ProtocolViolation(
+            "nothing is negotiated, and nothing of this requester is remembered",
+            error_code=ErrorCode.REQUEST_RESYNCH,
+        )
+
+    def _remember(self, session: Session) -> None:
+        """Keep what was negotiated with a requester that proved to hold its pre-shared key."""
+        connection = self.connection
+        identity = session.cache_identity
+        proved = session.established and session.proof.kind == "psk"
+        if connection.states is None or not proved or connection.cached_state_cleared:
+            return
+        self._presumed = ""
+        if self._remembered != identity:
+            self._remembered = identity
+            connection.states.remember(identity, connection.snapshot())
 
     def _recognised(self, raw: bytes) -> RequestCode:
         """The request's code, when its version byte is the right one for it."""
@@ -398,6 +463,10 @@ class ResponderEndpoint:
                     missing, error_code=ErrorCode.UNSUPPORTED_REQUEST, error_data=code
                 )
         self._check_flow(code, carrier)
+        if connection.must_resynch and carrier is None and code not in (R.GET_VERSION, *_PIECES):
+            raise ProtocolViolation(
+                "what is measured has changed since VERSION", error_code=ErrorCode.REQUEST_RESYNCH
+            )
         if carrier is not None and carrier.terminated:
             told = ErrorCode.REQUEST_SESSION_TERMINATED
             error = told if connection.version >= V14 else ErrorCode.DECRYPT_ERROR
@@ -524,6 +593,7 @@ class ResponderEndpoint:
         if self._running is not None and self._running.steps is not None:
             self._running.steps.close()
         self._running = self._incoming = self._large = None
+        self._presumed = self._remembered = ""
 
     # -- answers --------------------------------------------------------------------------------
 
