@@ -37,6 +37,7 @@ from spdmkit.transports import aio, blocking
 from spdmkit.transports.conduit import ConnectionInfo
 from spdmkit.transports.framing import Role
 from spdmkit.transports.server import listen
+from spdmkit.transports.uri import EndpointUri
 
 from ..protocol.support import EVERYTHING, PSK, PSK_HINT, MemoryDevice
 from ..protocol.test_events import measurement_changed
@@ -121,7 +122,7 @@ async def test_blocking(uri: str) -> None:
     device, states = a_device(), NegotiatedStates()
     make = endpoints(device)
 
-    def client(where: str) -> list[bool]:
+    def client(where: EndpointUri) -> list[bool]:
         found = []
         for _ in range(2):
             with blocking.connect(where, make) as connection:
