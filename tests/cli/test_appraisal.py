@@ -352,6 +352,7 @@ def test_evidence_of_an_attestation_is_signed_by_its_collector(
         spdm("attest", uri, "--psk", tmp_path / "device" / "psk.toml", *kept, code=2)
     assert found["nonces"][-1] == NONCE.hex()
     assert {"connect", "total"} <= set(found["timings"])
+    assert found["transport"] == spdm("evidence", "show", kept[1])["transport"] == "tcp strict"
     fresh = ("--collector", "key.pub", "--max-age", "10m", "--nonce", NONCE.hex())
     again = spdm("appraise", tmp_path / "evidence.json", *anchored, *fresh, code=4)
     assert outcome(again, "freshness") == "passed"

@@ -28,6 +28,7 @@ from spdmkit.transports.workpool import WorkPool
 if TYPE_CHECKING:
     from spdmkit.protocol.requester.sessions import PreSharedKey
     from spdmkit.transports.conduit import EndpointFactory, TapFactory
+    from spdmkit.transports.framing import Dialect
     from spdmkit.transports.uri import EndpointUri
 
 __all__ = [
@@ -116,6 +117,7 @@ def attest_one(
         connected = time.perf_counter()
         link = Link(connection.endpoint.connection)
         attested = connection.run(_attestation(order, link, known_keys))
+        attested = _reached(attested, connection.dialect)
     return _timed(attested, started, connected)
 
 
@@ -184,6 +186,7 @@ async def _deliver(
             async with connection:
                 link = Link(connection.endpoint.connection)
                 attested = await connection.run(_attestation(order, link, known_keys))
+                attested = _reached(attested, connection.dialect)
     except TimeoutError:
         return done(None, DeadlineExceeded(f"not done within {patience:g} s"))
     except Exception as error:  # noqa: BLE001 - one device must not end the others, whatever it is
@@ -198,6 +201,17 @@ def _attestation(
     return order.verifier.attest(
         link, wanted, time=order.time, psk=order.psk, known_keys=known_keys
     )
+
+
+def _reached(attested: Attested, dialect: Dialect | None) -> Attested:
+    """How the device was reached, as precisely as is known now: "tcp strict"."""
+    if dialect is None:
+        return attested
+    result, evidence = attested.result, attested.evidence
+    transport = f"{result.transport} {dialect.value}"
+    if evidence is not None:
+        evidence = replace(evidence, transport=transport)
+    return replace(attested, result=replace(result, transport=transport), evidence=evidence)
 
 
 def _timed(attested: Attested, started: float, connected: float) -> Attested:
