@@ -22,3 +22,12 @@ def test_verifier() -> None:
     found = json.loads(spdm("bench", "verifier", *options, "--json").stdout)
     assert (found["trusted"], found["lost"], found["devices"]) == (24, 0, 24)
     assert found["seconds"] > 0
+
+
+def test_proxy() -> None:
+    document = json.loads(spdm("bench", "proxy", "--count", "50", "--json").stdout)
+    assert {"straight_us", "relay_us", "proxy_us", "ratio"} <= set(document)
+    assert document["count"] == 50
+    assert 0 < document["straight_us"] < document["proxy_us"]
+    text = spdm("bench", "proxy", "--count", "50", "--size", "4000").stdout
+    assert "bare relay" in text

@@ -200,3 +200,36 @@ def verifier(
         )
         click.echo(f"most open     {figures.most_open:8} connections at once")
     return 0 if figures.trusted == figures.devices and not figures.lost else 1
+
+
+@command.command(name="proxy", epilog=example("spdm bench proxy --count 5000"))
+@click.option(
+    "--count", type=click.IntRange(50), default=2000, show_default=True, help="How often."
+)
+@click.option(
+    "--size", type=click.IntRange(4, 60_000), default=300, show_default=True, help="Bytes."
+)
+@common
+def proxy(count: int, size: int, as_json: bool, verbose: bool) -> int:  # noqa: ARG001 - every command has -v
+    """What the proxy adds to a round trip, beside what a bare relay of bytes adds."""
+    from spdmkit.bench.proxy import measure_proxy
+
+    figures = measure_proxy(count, size)
+    if as_json:
+        document = {
+            "count": figures.count,
+            "size": figures.size,
+            "straight_us": round(figures.straight, 1),
+            "relay_us": round(figures.relay, 1),
+            "proxy_us": round(figures.proxy, 1),
+            "relay_adds_us": round(figures.relay_adds, 1),
+            "proxy_adds_us": round(figures.proxy_adds, 1),
+            "ratio": round(figures.ratio, 3),
+        }
+        click.echo(json.dumps(document, indent=2))
+        return 0
+    click.echo(f"straight      {figures.straight:8.1f} us a round trip, median of {figures.count}")
+    click.echo(f"bare relay    {figures.relay:8.1f} us, adds {figures.relay_adds:.1f}")
+    click.echo(f"proxy         {figures.proxy:8.1f} us, adds {figures.proxy_adds:.1f}")
+    click.echo(f"ratio         {figures.ratio:8.2f}")
+    return 0

@@ -68,10 +68,12 @@ def command(
         found = {"devices": len(configuration.devices), "buses": len(configuration.buses)}
         click.echo(json.dumps(found) if as_json else "the configuration is right")
         return 0
+    from spdmkit.transports import loops
+
     _warn(configuration)
     with ExitStack() as stack:
         journal = _journal(configuration, stack, messages=verbose)
-        asyncio.run(_run(configuration, journal, as_json=as_json))
+        loops.run(_run(configuration, journal, as_json=as_json))
     return 0
 
 

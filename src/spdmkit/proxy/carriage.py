@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 from spdmkit.errors import SpdmError, TransportError
-from spdmkit.protocol.frames import Frame
+from spdmkit.protocol.frames import Frame, FrameKind
 from spdmkit.proxy.client import Client
 from spdmkit.proxy.figures import DeviceFigures
 from spdmkit.proxy.journal import Journal
@@ -58,6 +58,8 @@ class Carriage:
         """Join them; `start` begins to carry."""
         self._client = client
         self._line = line
+        self._up = {kind: figures.counting("request", kind) for kind in FrameKind}
+        self._down = {kind: figures.counting("response", kind) for kind in FrameKind}
         self._limits = limits
         self._figures = figures
         self._journal = journal
@@ -71,11 +73,12 @@ class Carriage:
         self._answer_due: float | None = None
         self._parting: Ending | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer_at = math.inf
 
     def start(self) -> None:
         """Carry from now on."""
         self._client.on_frame = self._client_spoke
+        self._client.on_whole = self._client_asked
         self._client.on_gone = self._client_left
         self._client.on_flushed = self._client_spoke
         self._line.on_frame = self._device_answered
@@ -109,6 +112,13 @@ class Carriage:
             return
         self._ask(frame)
 
+    def _client_asked(self, frame: Frame) -> bool:
+        """A request that came alone; False when it must wait."""
+        if self._answer_due is not None or self._client.congested or self.ended.done():
+            return False
+        self._ask(frame)
+        return True
+
     def _ask(self, frame: Frame) -> None:
         now = time.monotonic()
         try:
@@ -117,10 +127,17 @@ class Carriage:
             self._end(Ending("device", str(error)))
             return
         self._asked = self._last = now
-        self._answer_due = now + self._limits.answer
-        self._count("request", frame)
+        self._answer_due = due = now + self._limits.answer
+        count, size = self._up[frame.kind], len(frame.body)
+        count.messages += 1
+        count.octets += size
+        self.octets += size
         self.requests += 1
-        self._arm()
+        if self._journal.messages:
+            self._note("request", frame)
+        again = self._line.next_deadline()
+        if self._timer_at > due or (again is not None and self._timer_at > again):
+            self._arm()
 
     def _client_left(self, error: SpdmError | None) -> None:
         self._part(Ending("client", "the client closed" if error is None else str(error)))
@@ -153,7 +170,14 @@ class Carriage:
         except TransportError as error:
             self._end(Ending("client", str(error)))
             return
-        self._count("response", frame)
+        count, size = self._down[frame.kind], len(frame.body)
+        count.messages += 1
+        count.octets += size
+        self.octets += size
+        if self._journal.messages:
+            self._note("response", frame)
+        if self._client.idle:
+            return
         self._client_spoke()
 
     def _device_lost(self, error: SpdmError) -> None:
@@ -198,6 +222,7 @@ class Carriage:
 
     def _due(self) -> None:
         self._timer = None
+        self._timer_at = math.inf
         now = time.monotonic()
         self._line.on_time(now)
         if self.ended.done():
@@ -223,15 +248,12 @@ class Carriage:
         self._answer_due = None
         self.ended.set_result(ending)
 
-    def _count(self, direction: str, frame: Frame) -> None:
-        size = len(frame.body)
-        self.octets += size
-        self._figures.carried(direction, frame.kind, size)
-        if self._journal.messages:
-            self._journal.write(
-                "carried",
-                device=self._figures.name,
-                direction=direction,
-                type=f"0x{frame.kind:02X}",
-                bytes=size,
-            )
+    def _note(self, direction: str, frame: Frame) -> None:
+        """A line about one message, where those are wanted."""
+        self._journal.write(
+            "carried",
+            device=self._figures.name,
+            direction=direction,
+            type=f"0x{frame.kind:02X}",
+            bytes=len(frame.body),
+        )

@@ -31,6 +31,7 @@ class Client(asyncio.BufferedProtocol):
     Attributes:
         binding: its framing.
         on_frame: told that `take` may have a frame.
+        on_whole: offered a frame that came alone; when it is declined, `take` has it.
         on_gone: called once when the connection cannot go on; with the error, or None when the
             verifier closed it in good order.
         on_flushed: called when what we sent is taken again after a pause.
@@ -52,6 +53,7 @@ class Client(asyncio.BufferedProtocol):
         # The device knows which sessions there are; we do not.
         self.binding.secured_allowed = True
         self.on_frame: Callable[[], None] = lambda: None
+        self.on_whole: Callable[[Frame], bool] = lambda _frame: False
         self.on_gone: Callable[[SpdmError | None], None] = lambda _error: None
         self.on_flushed: Callable[[], None] = lambda: None
         loop = asyncio.get_running_loop()
@@ -76,6 +78,11 @@ class Client(asyncio.BufferedProtocol):
             self._write(event.reply)
             self._over(event.error)
         return None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing came that was not taken, and what comes is read."""
+        return self._reading and not self.binding.pending()
 
     def send(self, frame: Frame) -> None:
         """Send the answer.
@@ -125,8 +132,11 @@ class Client(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Something was read."""
-        self.binding.receive(bytes(self._buffer[:nbytes]))
-        self.on_frame()
+        data = bytes(self._buffer[:nbytes])
+        frame = self.binding.whole(data)
+        if frame is None or not self.on_whole(frame):
+            self.binding.receive(data)
+            self.on_frame()
 
     def eof_received(self) -> bool:
         """The verifier sends nothing more: it has what it wants."""

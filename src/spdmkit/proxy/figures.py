@@ -8,9 +8,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["DeviceFigures", "prometheus"]
+__all__ = ["DeviceFigures", "Traffic", "prometheus"]
 
 _PREFIX = "spdm_proxy"
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Messages of one kind in one direction.
+
+    Attributes:
+        messages: how many.
+        octets: how many bytes, without any framing.
+    """
+
+    messages: int = 0
+    octets: int = 0
 
 
 @dataclass(slots=True)
@@ -25,8 +38,7 @@ class DeviceFigures:
         waiting: clients that wait.
         leases: how many there were.
         lease_seconds: what they lasted together.
-        messages: (direction, message type) -> how many; directions are "request", "response".
-        octets: the same, in bytes of SPDM messages and records.
+        traffic: (direction, message type) -> how much; directions are "request", "response".
         answers: requests that were answered.
         answer_seconds: what the answers took together.
         retries: requests sent again on the MCTP side.
@@ -41,19 +53,26 @@ class DeviceFigures:
     waiting: int = 0
     leases: int = 0
     lease_seconds: float = 0.0
-    messages: Counter[tuple[str, int]] = field(default_factory=Counter)
-    octets: Counter[tuple[str, int]] = field(default_factory=Counter)
+    traffic: dict[tuple[str, int], Traffic] = field(default_factory=dict)
     answers: int = 0
     answer_seconds: float = 0.0
     retries: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
 
-    def carried(self, direction: str, message_type: int, size: int) -> None:
-        """Count one message."""
-        key = direction, message_type
-        self.messages[key] += 1
-        self.octets[key] += size
+    def counting(self, direction: str, message_type: int) -> Traffic:
+        """What to count messages of this kind in."""
+        return self.traffic.setdefault((direction, message_type), Traffic())
+
+    @property
+    def messages(self) -> dict[tuple[str, int], int]:
+        """How many messages, for those kinds that there were."""
+        return {key: each.messages for key, each in self.traffic.items() if each.messages}
+
+    @property
+    def octets(self) -> dict[tuple[str, int], int]:
+        """The same, in bytes of SPDM messages and records."""
+        return {key: each.octets for key, each in self.traffic.items() if each.messages}
 
     def status(self) -> dict[str, Any]:
         """For `--status`."""
@@ -75,7 +94,7 @@ class DeviceFigures:
         }
 
 
-def _by_direction(counter: Counter[tuple[str, int]]) -> dict[str, dict[str, int]]:
+def _by_direction(counter: dict[tuple[str, int], int]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {"request": {}, "response": {}}
     for (direction, message_type), count in sorted(counter.items()):
         found[direction][f"0x{message_type:02X}"] = count

@@ -144,8 +144,13 @@ class DeviceLine(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Something was read."""
-        self.framing.receive(bytes(self._buffer[:nbytes]))
-        self._process()
+        data = bytes(self._buffer[:nbytes])
+        frame = self.framing.whole(data)
+        if frame is not None:
+            self.on_frame(frame)
+        else:
+            self.framing.receive(data)
+            self._process()
 
     def eof_received(self) -> bool:
         """The device sends nothing more."""

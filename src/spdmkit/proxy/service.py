@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,8 @@ class Proxy:
         """Everything, for people and programs."""
         return {
             "uptime": round(time.time() - self._started, 3),
+            "tasks": len(asyncio.all_tasks()),
+            "descriptors": len(os.listdir("/proc/self/fd")),
             "devices": [
                 {
                     **device.figures.status(),

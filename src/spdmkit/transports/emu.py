@@ -68,6 +68,9 @@ class EmuTransport(enum.IntEnum):
     TCP = 3
 
 
+_NORMAL, _MCTP = int(EmuCommand.NORMAL), int(EmuTransport.MCTP)
+"""The same as plain numbers, for what nearly all commands are."""
+
 _Payload: TypeAlias = Frame | doe.DiscoveryRequest | doe.DiscoveryResponse
 
 
@@ -158,6 +161,7 @@ class EmuFraming(Framing):
         self._max_payload = max_frame + OVERHEAD
         self._max_frame = max_frame
         self._tcp = _TcpPayload()
+        self._is_mctp = transport is EmuTransport.MCTP
         self._buffer = ReceiveBuffer()
         self._queue: deque[FramingEvent] = deque()
         self._stage = _Stage.OPENING
@@ -208,6 +212,14 @@ class EmuFraming(Framing):
         """One frame in a NORMAL command."""
         if self._stage is _Stage.CLOSED:
             raise TransportError("the connection is over")
+        if self._is_mctp:
+            return b"".join(
+                (
+                    HEADER.pack(_NORMAL, _MCTP, len(frame.body) + 1),
+                    mctp_body.TYPE_BYTES[frame.kind],
+                    frame.body,
+                )
+            )
         return self.pack_command(EmuCommand.NORMAL, self._encode(frame))
 
     def pack_command(self, command: int, payload: bytes = b"") -> bytes:
@@ -227,8 +239,6 @@ class EmuFraming(Framing):
         return self._ended and self._stage is not _Stage.CLOSED
 
     def _encode(self, frame: Frame) -> bytes:
-        if self.transport is EmuTransport.MCTP:
-            return mctp_body.encode(frame)
         if self.transport is EmuTransport.DOE:
             return doe.encode(frame)
         if self.transport is EmuTransport.TCP:
@@ -269,8 +279,32 @@ class EmuFraming(Framing):
                 self._close(error)
         return self._queue.popleft()
 
+    def whole(self, data: bytes) -> Frame | None:
+        """A read that is one whole NORMAL command of MCTP."""
+        if (
+            self._stage is not _Stage.OPEN
+            or not self._is_mctp
+            or self._buffer.size
+            or self._queue
+            or len(data) <= HEADER_SIZE
+        ):
+            return None
+        command, transport, size = HEADER.unpack_from(data)
+        kind = frame_kind(data[HEADER_SIZE])
+        if (
+            command != _NORMAL
+            or transport != _MCTP
+            or kind is None
+            or size != len(data) - HEADER_SIZE
+            or size > self._max_frame
+        ):
+            return None
+        return Frame(kind, data[HEADER_SIZE + 1 :])
+
     def _step(self) -> bool:
         """Take one command from the buffer; False when there is no whole one."""
+        if not self._buffer.size:
+            return False
         if self.role is None or (self._side is Side.INITIATOR and self._is_tcp):
             if len(self._buffer) < tcp.HEADER_SIZE:
                 return False

@@ -182,6 +182,14 @@ class Framing(abc.ABC):
     def receive(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes that came from the peer, cut anywhere."""
 
+    def whole(self, data: bytes) -> Frame | None:  # noqa: ARG002  # not every framing has a short way
+        """The frame that a read is, if it is one whole frame and nothing came before it.
+
+        A short way beside `receive` and `next_event`, for what nearly all reads are. None: nothing
+        was taken, `receive` the data.
+        """
+        return None
+
     @abc.abstractmethod
     def next_event(self) -> FramingEvent | None:
         """The next thing that is complete, or None. Never raises on what a peer sent."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from spdmkit.errors import TransportError
-from spdmkit.protocol.frames import Frame
+from spdmkit.protocol.frames import Frame, FrameKind
 from spdmkit.transports.framing import frame_kind
 
-__all__ = ["INTEGRITY_CHECK", "decode", "encode"]
+__all__ = ["INTEGRITY_CHECK", "TYPE_BYTES", "decode", "encode"]
 
 INTEGRITY_CHECK = 0x80
 """The IC bit of the type byte. Types 5 and 6 never set it (DSP0275 and DSP0276)."""
 
 
+TYPE_BYTES = {kind: bytes((kind,)) for kind in FrameKind}
+"""Frame kind -> type byte."""
+
+
 def encode(frame: Frame) -> bytes:
     """The frame as an MCTP message body."""
-    return bytes((frame.kind,)) + frame.body
+    return TYPE_BYTES[frame.kind] + frame.body
 
 
 def decode(body: bytes) -> Frame:

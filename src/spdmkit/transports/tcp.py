@@ -301,6 +301,29 @@ class TcpBinding(Framing):
                 return event
         return self._read_body()
 
+    def whole(self, data: bytes) -> Frame | None:
+        """A read that is one whole 0x05 frame of a known dialect."""
+        dialect = self._dialect
+        if (
+            dialect is None
+            or self._phase is Phase.OPENING
+            or self._phase is Phase.CLOSED
+            or self._head is not None
+            or self._buffer.size
+            or len(data) < HEADER_SIZE
+        ):
+            return None
+        length, version, message_type = HEADER.unpack_from(data)
+        size = len(data) - HEADER_SIZE
+        if (
+            message_type != 0x05
+            or version != BINDING_VERSION
+            or length != size + dialect.extra
+            or size > self._max_frame
+        ):
+            return None
+        return Frame(FrameKind.MESSAGE, data[HEADER_SIZE:])
+
     def _whole_frame(self) -> Frame | None:
         """The next frame, if it is what nearly all are: whole, sound, and of a known dialect.
 
