@@ -88,7 +88,7 @@ def fleet(
     folder = tmp_path_factory.mktemp("fleet")
     initialise(folder / "device", algorithm="ecdsa-p256")
     path = folder / "device" / "device.toml"
-    path.write_text(path.read_text().replace("[limits]\n", "[limits]\nct_exponent = 14\n"))
+    path.write_text(path.read_text().replace("[limits]\n", "[limits]\nct_exponent = 17\n"))
     tables = "".join(
         f'[[device]]\nname = "d{number}"\nto = "mctp+serial://{folder}/{number}.tty"\n'
         'listen = "tcp://127.0.0.1:0"\n'
