@@ -172,7 +172,7 @@ class Conversation:
         self.anchors = [bytes.fromhex(value) for value in vector["trust_anchors"].values()]
         self.version = 0x10
         self.vca = b""
-        self.chains: dict[str, bytes] = {}
+        self.chains: dict[tuple[str, int], bytes] = {}
         self.m1 = b""
         self.l1 = b""
         self.request = b""
@@ -181,7 +181,7 @@ class Conversation:
         self.done: set[str] = set()
         self.closed = False
         self.bad = 0
-        self.digest = b""
+        self.slots: dict[int, bytes] = {}
         self.finished: list[bytes] = []
 
     # -- values that must be those of `derived`, in its order --
@@ -315,7 +315,7 @@ class Conversation:
                 self.l1 = b""
             else:
                 session.l1 = b""
-        if code == 0x81 or (code not in (0x82, 0x83) and session is None):
+        if session is None and code not in (0x82, 0x83):
             self.m1 = b""
         if code == 0xE5 and session is not None:
             self.finish(message, session)
@@ -355,42 +355,54 @@ class Conversation:
     # -- who they are --
 
     def digests(self, request: bytes, response: bytes, session: Session | None) -> None:
-        """DIGESTS."""
-        need(session is None, "these vectors read digests outside of sessions")
-        self.m1 += request + response
-        self.digest = response[4 : 4 + H]
+        """DIGESTS: one digest for each slot in the mask."""
+        if session is None:
+            self.m1 += request + response
+        slots = [slot for slot in range(8) if response[3] >> slot & 1]
+        parts = [response[at : at + H] for at in range(4, 4 + H * len(slots), H)]
+        self.slots = dict(zip(slots, parts, strict=True))
 
     def certificate(self, request: bytes, response: bytes, session: Session | None) -> None:
         """CERTIFICATE, until the chain is whole."""
         if session is None:
             self.m1 += request + response
-        self.chains["responder"] = self.portion("responder", request, response)
+        chain = self.portion("responder", request, response)
         if not u16(response, 6):
-            need(sha(self.chains["responder"]) == self.digest, "DIGESTS has this chain's digest")
-            leaf_key(self.chains["responder"], self.anchors)
-            self.done.add("responder's chain")
+            slot = response[2] & 15
+            if slot in self.slots:
+                need(sha(chain) == self.slots[slot], "DIGESTS has this chain's digest")
+            leaf_key(chain, self.anchors)
+            self.done.add("responder's chain" if slot == 0 else "a chain in another slot")
 
     def portion(self, side: str, request: bytes, response: bytes) -> bytes:
         """What is known of a chain with one more portion."""
         need(not response[2] & 0x80, "the small form of CERTIFICATE")
+        place = side, response[2] & 15
         offset = u16(request, 4)
         part = response[8:]
         need(u16(response, 4) == len(part), "PortionLength")
-        known = self.chains.get(side, b"")[:offset] if offset else b""
+        known = self.chains.get(place, b"")[:offset] if offset else b""
         need(len(known) == offset, "portions without gaps")
+        self.chains[place] = known + part
         return known + part
 
-    def key(self, side: str) -> ec.EllipticCurvePublicKey:
+    def chain(self, side: str, slot: int) -> bytes:
+        """The chain in a slot, which was read before."""
+        need((side, slot) in self.chains, f"the chain in slot {slot} of the {side} was read")
+        return self.chains[side, slot]
+
+    def key(self, side: str, slot: int) -> ec.EllipticCurvePublicKey:
         """The key that a side has proven to hold, or is about to."""
-        return leaf_key(self.chains[side], self.anchors)
+        return leaf_key(self.chain(side, slot), self.anchors)
 
     def challenge_auth(self, request: bytes, response: bytes, _session: Session | None) -> None:
         """CHALLENGE_AUTH, over M1."""
-        need(response[4 : 4 + H] == sha(self.chains["responder"]), "CertChainHash")
+        slot = request[2]
+        need(response[4 : 4 + H] == sha(self.chain("responder", slot)), "CertChainHash")
         digest = sha(self.vca + self.m1 + request + response[:-SIG])
         self.expect("m1m2_hash", digest)
         context = "responder-challenge_auth signing"
-        verify(self.key("responder"), self.version, context, digest, response[-SIG:])
+        verify(self.key("responder", slot), self.version, context, digest, response[-SIG:])
         self.m1 = b""
         self.done.add("CHALLENGE_AUTH")
 
@@ -402,7 +414,8 @@ class Conversation:
             digest = sha(self.vca + before + request + response[:-SIG])
             self.expect("l1l2_hash", digest)
             context = "responder-measurements signing"
-            verify(self.key("responder"), self.version, context, digest, response[-SIG:])
+            key = self.key("responder", request[36] & 15)
+            verify(key, self.version, context, digest, response[-SIG:])
             before = b""
             self.done.add("MEASUREMENTS" + ("" if session is None else " in a session"))
         else:
@@ -426,11 +439,12 @@ class Conversation:
     def key_exchange(self, request: bytes, response: bytes, _session: Session | None) -> None:
         """KEY_EXCHANGE_RSP, over TH, and what follows from it."""
         signed = response[: -SIG - H]
-        th = self.vca + sha(self.chains["responder"]) + request + signed
+        slot = request[3]
+        th = self.vca + sha(self.chain("responder", slot)) + request + signed
         self.expect("th_curr_hash", sha(th))
         signature, verify_data = response[-SIG - H : -H], response[-H:]
         context = "responder-key_exchange_rsp signing"
-        verify(self.key("responder"), self.version, context, sha(th), signature)
+        verify(self.key("responder", slot), self.version, context, sha(th), signature)
         if response[6] == 4:  # MutAuthRequested bit 2: GET_DIGESTS goes without saying
             self.encapsulated = bytes((self.version, 0x81, 0, 0))
         session = Session(self.version, th + signature)
@@ -487,12 +501,12 @@ class Conversation:
     def finish(self, message: bytes, session: Session) -> None:
         """FINISH, signed in mutual authentication."""
         if message[2] & 1:
-            need("requester" in self.chains, "the requester's chain was read")
-            session.th += sha(self.chains["requester"]) + message[: -SIG - H]
+            slot = message[3]
+            session.th += sha(self.chain("requester", slot)) + message[: -SIG - H]
             digest = sha(session.th)
             signature = message[-SIG - H : -H]
             context = "requester-finish signing"
-            verify(self.key("requester"), self.version, context, digest, signature)
+            verify(self.key("requester", slot), self.version, context, digest, signature)
             session.th += signature
             self.requester_proves(session, message[-H:])
             self.expect("th_curr_hash", digest)
@@ -547,10 +561,23 @@ class Conversation:
         request, self.encapsulated = self.encapsulated, b""
         need(request[1] & 0x7F == response[1], "an encapsulated response answers its request")
         if response[1] == 0x02:
-            self.chains["requester"] = self.portion("requester", request, response)
+            chain = self.portion("requester", request, response)
             if not u16(response, 6):
-                leaf_key(self.chains["requester"], self.anchors)
+                leaf_key(chain, self.anchors)
                 self.done.add("requester's chain")
+
+    # -- certificates that are put in place --
+
+    def csr(self, _request: bytes, response: bytes, _session: Session | None) -> None:
+        """CSR: signed with the key that it is about."""
+        need(u16(response, 4) == len(response) - 8, "CSRLength")
+        need(x509.load_der_x509_csr(response[8:]).is_signature_valid, "the signature of the CSR")
+        self.done.add("CSR")
+
+    def set_certificate(self, request: bytes, _response: bytes, _session: Session | None) -> None:
+        """SET_CERTIFICATE, with a chain that leads to a trust anchor."""
+        leaf_key(request[4:], self.anchors)
+        self.done.add("SET_CERTIFICATE")
 
     # -- services (DSP0287 clause 7) --
 
@@ -631,6 +658,8 @@ class Conversation:
         0x65: finished_rsp,
         0x66: psk_exchange,
         0x67: finished_rsp,
+        0x6D: csr,
+        0x6E: set_certificate,
         0x6A: encapsulates,
         0x6B: encapsulates,
         0x7E: vendor_response,

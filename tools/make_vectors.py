@@ -58,6 +58,8 @@ from spdmkit.protocol.requester.sessions import (
     psk_exchange,
 )
 from spdmkit.protocol.settings import AlgorithmSet, Settings
+from spdmkit.provisioning.authority import CertificateAuthority
+from spdmkit.provisioning.serving import ServiceProvisioner
 from spdmkit.services.desk import ServiceDesk
 from spdmkit.services.dialling import Caller
 from spdmkit.services.listening import VerifierService, service_settings
@@ -168,6 +170,7 @@ class Bench:
                 '# requester_trust_anchors = ["requesters.pem"]',
                 'requester_trust_anchors = ["requesters.pem"]',
             ),
+            ("may_provision = []", 'may_provision = ["certificate:*"]'),
             ("may_set_reference = []", 'may_set_reference = ["certificate:*", "psk:*"]'),
         ):
             if old not in text:
@@ -175,16 +178,22 @@ class Bench:
             text = text.replace(old, new)
         path.write_text(text)
 
+    def authority(self) -> CertificateAuthority:
+        """Who issues certificates for the device."""
+        folder = self.device.parent / "authority"
+        return CertificateAuthority.create(folder, "passphrase")
+
     def anchors(self, *, both: bool = False) -> dict[str, str]:
-        """The roots, by whose they are."""
-        found = {"device": self.device}
+        """The roots, by whose they are; that of the authority when it has issued something."""
+        found = {"device": self.device / "trust-anchor.pem"}
         if both:
-            found["verifier"] = self.verifier
+            found["verifier"] = self.verifier / "trust-anchor.pem"
+        root = self.device.parent / "authority" / "root.pem"
+        if root.exists():
+            found["authority"] = root
         return {
-            name: load_certificates((folder / "trust-anchor.pem").read_bytes(), source=name)[
-                0
-            ].der.hex()
-            for name, folder in found.items()
+            name: load_certificates(path.read_bytes(), source=name)[0].der.hex()
+            for name, path in found.items()
         }
 
 
@@ -313,6 +322,11 @@ def services(*wanted: ServiceId, query: str = "") -> Callable[[Bench, Tape], Awa
             Verifier.from_files(sources),
             gifts=gifts_from([bench.device / "reference.json"]),
             policy_document=Provider.policy_file(bench.policy),
+            provisioner=(
+                ServiceProvisioner(bench.authority())
+                if ServiceId.PROVISION_CERTIFICATE in wanted
+                else None
+            ),
         )
         settings = service_settings(credentials=credentials, algorithms=ALGORITHMS)
         service = VerifierService(
@@ -432,6 +446,14 @@ CASES = (
         "strict_reach_out_session_only",
         "A device that connects and only wants a session.",
         services(ServiceId.SESSION_ONLY),
+        initiator="responder",
+        both_anchors=True,
+    ),
+    Case(
+        "strict_reach_out_certificate",
+        "A device that connects and asks for a certificate: CSR, SET_CERTIFICATE, and the new slot "
+        "read back and challenged.",
+        services(ServiceId.PROVISION_CERTIFICATE),
         initiator="responder",
         both_anchors=True,
     ),
