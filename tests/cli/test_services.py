@@ -187,7 +187,9 @@ def test_reports_and_files(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "results"
-    with verifier(*judging(folder), "--results", results) as (uri, server):
+    key = folder / "me" / "keys" / "1.pem"
+    signing = ("--results", results, "--collector-key", key)
+    with verifier(*judging(folder), *signing) as (uri, server):
         dial(folder, uri, "retrieve measurements", capsys)
         assert server.stdout is not None
         line = json.loads(server.stdout.readline())
@@ -203,6 +205,9 @@ def test_reports_and_files(
     capsys.readouterr()
     code = run("appraise", evidence, "--trust-anchor", anchor, "--reference", reference)
     assert code == 0
+    capsys.readouterr()
+    assert run("evidence", "show", evidence, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["signed_by"]
 
 
 def test_changed_firmware_is_told_to_the_device(

@@ -90,6 +90,11 @@ _OPTIONS = (
         type=click.Path(file_okay=False, path_type=Path),
         help="Folder for a result and the evidence of each device.",
     ),
+    click.option(
+        "--collector-key",
+        type=_FILE,
+        help="Our private key: signs the evidence in --results and its time.",
+    ),
 )
 
 

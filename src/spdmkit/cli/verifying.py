@@ -24,6 +24,7 @@ from spdmkit.cli.connecting import (
     pre_shared_key,
     versions_option,
 )
+from spdmkit.cli.keys import load_private_key
 from spdmkit.cli.serving import responder_factory
 from spdmkit.cli.text import escaped
 from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError, SpdmError
@@ -34,6 +35,7 @@ from spdmkit.services.listening import Report, VerifierService, service_settings
 from spdmkit.services.provider import Provider, gifts_from
 
 if TYPE_CHECKING:
+    from spdmkit.crypto.keys import PrivateKey
     from spdmkit.services.provider import Gift, Provisioner
     from spdmkit.transports.conduit import TapFactory
     from spdmkit.transports.server import Listener, ListenerEvent
@@ -68,6 +70,7 @@ class Options:
     versions: str | None
     algorithms: str | None
     results: Path | None
+    collector_key: Path | None
     passphrase_file: Path | None
     trusted_environment: bool
 
@@ -103,6 +106,7 @@ class Options:
             psks=tuple(pre_shared_key(path) for path in self.psks),
             gifts=self._gifts(),
             policy_document=b"" if policy is None else Provider.policy_file(policy),
+            collector_key=self._collector_key(),
             provisioner=self._provisioner(),
             default_service=None if word == "none" else service_named(word),
             keep_session=not self.session_each,
@@ -110,6 +114,13 @@ class Options:
         )
         provider.check()
         return provider
+
+    def _collector_key(self) -> PrivateKey | None:
+        if self.collector_key is None:
+            return None
+        if self.results is None:
+            raise ConfigurationError("--collector-key signs evidence: give --results too")
+        return load_private_key(self.collector_key)
 
     def _provisioner(self) -> Provisioner | None:
         """The authority in a folder, as `spdm ca init` makes it."""

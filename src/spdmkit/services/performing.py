@@ -58,7 +58,7 @@ def _attest(
         else:
             where = rooms.default_slot if slot_id is None else slot_id
             collected = yield from _collect(visit, where)
-            outcome.evidence = collected.evidence.to_cbor()
+            outcome.evidence = yield from perform(lambda: _kept(visit, collected))
             result = yield from perform(lambda: _appraise(visit, collected))
     except AuthenticationError as error:
         outcome.result = visit.provider.verifier.refused(
@@ -89,6 +89,12 @@ def _collect(visit: Visit, slot_id: int) -> Exchange[Collected]:
     challenge = rooms.opened is None or demanded.demand_challenge
     wanted = replace(_wanted(visit, slot_id), challenge=challenge)
     return (yield from collect_more(visit.link, key, wanted, opened=rooms.opened))
+
+
+def _kept(visit: Visit, collected: Collected) -> bytes:
+    """The evidence as it is kept, with our signature over its time if we have a key for that."""
+    key, evidence = visit.provider.collector_key, collected.evidence
+    return (evidence if key is None else evidence.signed_by_collector(key)).to_cbor()
 
 
 def _wanted(visit: Visit, slot_id: int) -> Wanted:
@@ -244,7 +250,7 @@ def _blocks_and_log(
         log = yield from get_measurement_log(opened.link)
         return tuple(Block.read(each) for each in found.blocks), log
     collected = yield from _collect(visit, rooms.default_slot)
-    outcome.evidence = collected.evidence.to_cbor()
+    outcome.evidence = yield from perform(lambda: _kept(visit, collected))
     outcome.result = yield from perform(lambda: _appraise(visit, collected))
     verified = yield from perform(lambda: collected.verified(rooms.trust))
     return verified.blocks, collected.evidence.measurement_log

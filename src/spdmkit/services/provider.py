@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spdmkit.attestation.outcome import AttestationResult
     from spdmkit.attestation.reference.model import DeviceClaims, Manifest
     from spdmkit.attestation.verifier import Verifier
+    from spdmkit.crypto.keys import PrivateKey
     from spdmkit.protocol.actions import Exchange
     from spdmkit.protocol.link import Link
     from spdmkit.protocol.proofs import ProvenKey
@@ -127,6 +128,7 @@ class Provider:
         psks: pre-shared keys for sessions; with several, that whose hint names the device.
         gifts: reference values for devices.
         policy_document: a policy for devices, as `content.policy_document` makes it; empty: none.
+        collector_key: signs the evidence and its time, or None.
         provisioner: puts certificates into slots, or None.
         bodies: services of others: (registry, vendor id) -> who performs them.
         default_service: what a device gets that does not know services, and one that asks for
@@ -147,6 +149,7 @@ class Provider:
     psks: Sequence[PreSharedKey] = ()
     gifts: tuple[Gift, ...] = ()
     policy_document: bytes = b""
+    collector_key: PrivateKey | None = None
     provisioner: Provisioner | None = None
     bodies: Mapping[tuple[int, bytes], BodyHandler] = field(default_factory=dict)
     default_service: ServiceId | None = ServiceId.GET_MEASUREMENTS
