@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -151,6 +152,17 @@ def test_pre_shared_keys_and_signed_results(
         token = (rack / "out" / f"{name}.jwt").read_text().strip()
         assert read_jwt(token, [key.public_key], now=0)["ear_status"] == "none"
     assert run(["attest", "--targets", str(rack / "rack.toml"), "--result-format", "ear-jwt"]) == 2
+
+
+def test_one_that_never_answers_keeps_nobody_waiting(
+    capsys: pytest.CaptureFixture[str], rack: Path, uris: dict[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        text = target(f"tcp://127.0.0.1:{silent.getsockname()[1]}", "c")
+        text += target(uris["a"], "a", reference="a/reference.json")
+        rows = attest_all(capsys, rack, text, "--patience", "5", "--concurrency", "1", code=3)
+    assert (rows["a"]["verdict"], rows["c"]["verdict"]) == ("trusted", "not-done")
+    assert "not done within 5 s" in str(rows["c"]["reason"])
 
 
 def test_a_list_of_addresses(
