@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from spdmkit.conformance.case import Case
+from spdmkit.conformance.outcome import CaseResult, Outcome
 from spdmkit.conformance.responder import responder_cases
-from spdmkit.conformance.runner import CaseResult, Outcome, run_case, run_cases
+from spdmkit.conformance.runner import run_case, run_cases
 from spdmkit.messages import V10, V11, V12, V13, V14
 
 from .support import CAPABLE, MemoryTarget

@@ -16,8 +16,9 @@ from spdmkit.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spdmkit.conformance.binding import BindingCase
     from spdmkit.conformance.case import Case
-    from spdmkit.conformance.runner import CaseResult
+    from spdmkit.conformance.outcome import CaseResult
 
 __all__ = ["command"]
 
@@ -74,18 +75,20 @@ def command(
     Each case is a short conversation about one rule, on a connection of its own. Rules about what
     the device lacks are not applicable, and never count as passed.
     """
+    from spdmkit.conformance.binding import BINDING_CASES
     from spdmkit.conformance.responder import responder_cases
 
     cases = [case for case in responder_cases() if _chosen(case.name, patterns)]
-    if not cases:
+    wires = [case for case in BINDING_CASES if _chosen(case.name, patterns)]
+    if not cases and not wires:
         raise ConfigurationError(f"no case is called {' or '.join(patterns)}", hint="see --list")
     if only_list:
-        _list(cases, as_json=as_json)
+        _list([*cases, *wires], as_json=as_json)
         return 0
     if uri is None:
         raise ConfigurationError("whom to test?", hint="spdm conformance tcp://HOST")
     from spdmkit.conformance import results as reports
-    from spdmkit.conformance.runner import Target, run_cases
+    from spdmkit.conformance.runner import Target, run_binding_cases, run_cases
     from spdmkit.conformance.talk import Facts
     from spdmkit.protocol.settings import ALL_VERSIONS
 
@@ -96,14 +99,11 @@ def command(
         restart_timeout=restart_timeout,
         tap=capture.dialled,
     )
-    found = list(
-        run_cases(
-            target,
-            cases,
-            versions=versions_option(versions) or ALL_VERSIONS,
-            progress=_tell if verbose else None,
-        )
-    )
+    tell = _tell if verbose else None
+    found = list(run_binding_cases(target, wires, progress=tell))
+    if cases:
+        allowed = versions_option(versions) or ALL_VERSIONS
+        found += run_cases(target, cases, versions=allowed, progress=tell)
     if junit is not None:
         junit.write_bytes(reports.to_junit(found, uri))
     if as_json:
@@ -117,7 +117,7 @@ def _chosen(name: str, patterns: tuple[str, ...]) -> bool:
     return not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _list(cases: Sequence[Case], *, as_json: bool) -> None:
+def _list(cases: Sequence[Case | BindingCase], *, as_json: bool) -> None:
     if as_json:
         import json
 
@@ -142,8 +142,8 @@ def _tell(result: CaseResult) -> None:
 
 def _show(found: Sequence[CaseResult]) -> None:
     from spdmkit.cli.report import show_pairs, show_table
+    from spdmkit.conformance.outcome import Outcome
     from spdmkit.conformance.results import counts, version_text
-    from spdmkit.conformance.runner import Outcome
 
     bad = [r for r in found if r.outcome in (Outcome.FAILED, Outcome.ERROR)]
     rows = []

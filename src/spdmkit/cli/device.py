@@ -130,7 +130,6 @@ def serve(
     from spdmkit.cli.wanting import wishes
     from spdmkit.device.folder import FolderDevice
     from spdmkit.services.desk import Received, ServiceDesk
-    from spdmkit.transports.server import Listener
 
     device = FolderDevice.load(folder, passphrase_from(passphrase_file, _PASSPHRASE))
 
@@ -140,11 +139,11 @@ def serve(
 
     device.register_vendor(ServiceDesk(device, wishes(words, session), on_received=received))
 
-    def ready(listener: Listener) -> None:
+    def ready(uri: str) -> None:
         if as_json:
-            click.echo(json.dumps({"listening": str(listener.uri)}))
+            click.echo(json.dumps({"listening": uri}))
         else:
-            click.echo(f"listening on {listener.uri}")
+            click.echo(f"listening on {uri}")
 
     asyncio.run(
         serving.serve(

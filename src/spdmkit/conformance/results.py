@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from spdmkit.conformance.runner import CaseResult, Outcome
+from spdmkit.conformance.outcome import CaseResult, Outcome
 from spdmkit.identity import safe_text
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def to_junit(results: Sequence[CaseResult], target: str) -> bytes:
         suite = ET.SubElement(
             root,
             "testsuite",
-            name=f"SPDM {version_text(version)}".strip(),
+            name=f"SPDM {version_text(version)}" if version else "binding",
             tests=str(len(members)),
             failures=str(number["failed"]),
             errors=str(number["error"]),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from spdmkit.conformance.binding import BindingCase, run_binding_case
 from spdmkit.conformance.case import NOTHING, Case, Stage
+from spdmkit.conformance.outcome import CaseResult, Outcome
 from spdmkit.conformance.talk import Facts, Finding, Stopped, Talk
 from spdmkit.errors import SpdmError, TransportError
 from spdmkit.messages import RequesterFlags, ResponderFlags
@@ -31,54 +32,13 @@ from spdmkit.transports.uri import EndpointUri, parse_uri
 if TYPE_CHECKING:
     from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory, TapFactory
 
-__all__ = ["CaseResult", "Outcome", "Target", "run_case", "run_cases"]
+__all__ = ["Target", "run_binding_cases", "run_case", "run_cases"]
 
 F = ResponderFlags
 _UNKNOWN = 0xFFFF_FFFF
 """Capabilities of a peer that did not tell them: every rule applies to it."""
 _PAUSE = 0.05
 """Seconds between attempts to reach a peer that went away."""
-
-
-class Outcome(enum.Enum):
-    """How a case ended."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    NOT_APPLICABLE = "not-applicable"
-    """The peer lacks what the rule is about; no statement."""
-    ERROR = "error"
-    """The peer could not be brought to where the case begins."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaseResult:
-    """How a case ended in one SPDM version.
-
-    Attributes:
-        name, title, clause: of the case.
-        version: SPDM version, as the version byte.
-        outcome: how it ended.
-        findings: every assertion.
-        detail: why it is not applicable, or what went wrong.
-        seconds: how long it took.
-        gone: the peer could not be reached; the case before may be what ended it.
-    """
-
-    name: str
-    title: str
-    clause: str
-    version: int
-    outcome: Outcome
-    findings: tuple[Finding, ...] = ()
-    detail: str = ""
-    seconds: float = 0.0
-    gone: bool = False
-
-    @property
-    def failures(self) -> tuple[Finding, ...]:
-        """The assertions that do not hold."""
-        return tuple(finding for finding in self.findings if not finding.holds)
 
 
 class Gone(TransportError):
@@ -192,6 +152,24 @@ def run_cases(
         yield _told(_sane(target, version, "sanity.last")[0], progress)
 
 
+def run_binding_cases(
+    target: Target,
+    cases: Iterable[BindingCase],
+    *,
+    progress: Callable[[CaseResult], None] | None = None,
+) -> Iterator[CaseResult]:
+    """Run the cases about the TCP binding; they do not apply to other transports."""
+    address = parse_uri(target.uri)
+    for case in cases:
+        if address.scheme == "tcp":
+            result = run_binding_case(case, address.host, target.answer_timeout)
+        else:
+            detail = f"{address.scheme} is not the TCP binding"
+            outcome = Outcome.NOT_APPLICABLE
+            result = CaseResult(case.name, case.title, case.clause, 0, outcome, detail=detail)
+        yield _told(result, progress)
+
+
 def _told(result: CaseResult, progress: Callable[[CaseResult], None] | None) -> CaseResult:
     if progress is not None:
         progress(result)
@@ -228,7 +206,8 @@ def run_case(target: Target, case: Case, version: int, flags: int) -> CaseResult
     lacking = case.lacking(flags)
     if not lacking and case.stage in (Stage.HANDSHAKE, Stage.SESSION):
         lacking = _no_session(flags)
-    if not lacking and case.stage in (Stage.PSK_HANDSHAKE, Stage.PSK_SESSION):
+    by_psk = case.stage in (Stage.PSK_HANDSHAKE, Stage.PSK_SESSION) or case.group == "psk"
+    if not lacking and by_psk:
         lacking = _no_psk(target, flags)
     if lacking:
         return replace(result, outcome=Outcome.NOT_APPLICABLE, detail=lacking)
