@@ -46,6 +46,7 @@ from spdmkit.messages import (
     VendorDefinedRequest,
 )
 from spdmkit.protocol import opaque
+from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.frames import Frame, FrameKind
 from spdmkit.protocol.requester.certificates import get_digests
 from spdmkit.protocol.requester.negotiate import (
@@ -63,6 +64,7 @@ from .support import Half, deliver, error_of, open_key_exchange, open_psk
 E = ErrorCode
 R = RequestCode
 F = ResponderFlags
+CLEAR = int(F.HANDSHAKE_IN_THE_CLEAR_CAP)
 ALL = (V10, V11, V12, V13, V14)
 FROM_11, FROM_12, FROM_13 = ALL[1:], ALL[2:], ALL[3:]
 
@@ -210,7 +212,7 @@ ROWS: dict[str, Row] = {
     "zero bytes after the message": Row("8.3", "negotiated", raw("138100000000"), None),
     # -- order ------------------------------------------------------------------------------------
     "GET_CAPABILITIES before GET_VERSION": Row(
-        "10.1", "start", raw("10e10000"), E.UNEXPECTED_REQUEST
+        "10.2", "start", raw("10e10000"), E.REQUEST_RESYNCH
     ),
     "NEGOTIATE_ALGORITHMS before GET_CAPABILITIES": Row(
         "10.1", "version", raw("13e30000" + "00" * 28), E.UNEXPECTED_REQUEST
@@ -224,8 +226,19 @@ ROWS: dict[str, Row] = {
     "NEGOTIATE_ALGORITHMS twice": Row(
         "10.4", "negotiated", raw("13e30000" + "00" * 28), E.UNEXPECTED_REQUEST
     ),
-    "FINISH without KEY_EXCHANGE": Row(
-        "10.18", "negotiated", of(Finish(verify_data=bytes(48))), E.UNEXPECTED_REQUEST
+    "FINISH outside a session": Row(
+        "10.18", "negotiated", of(Finish(verify_data=bytes(48))), E.SESSION_REQUIRED,
+        versions=(V12, V13),
+    ),
+    "FINISH outside a session in 1.1": Row(
+        "10.18", "negotiated", of(Finish(verify_data=bytes(48))), E.UNEXPECTED_REQUEST,
+        versions=(V11,),
+    ),
+    "FINISH in the clear without KEY_EXCHANGE": Row(
+        "10.18", "negotiated", of(Finish(verify_data=bytes(48))), E.UNEXPECTED_REQUEST,
+        versions=(V11, V12, V13),
+        responder={"capabilities": int(EVERYTHING & ~F.EVENT_CAP) | CLEAR},
+        requester={"capabilities": requester_capabilities(sessions=True) | CLEAR},
     ),
     "HEARTBEAT outside a session": Row(
         "10.21", "negotiated", of(Heartbeat()), E.SESSION_REQUIRED, versions=FROM_12
@@ -596,14 +609,14 @@ def test_nothing_in_common_leaves_only_get_version() -> None:
     [
         (chunk(chunk_seq_no=2), E.INVALID_REQUEST),
         (chunk(chunk_seq_no=1, handle=2), E.INVALID_REQUEST),
-        # the same chunk once more is a retry (10.27.3), another one in its place is not
-        (chunk(chunk_seq_no=0, chunk=bytes(63) + b"x"), E.INVALID_REQUEST),
+        (chunk(chunk_seq_no=0), None),  # the same once more: a retry (10.27.3)
+        (chunk(chunk_seq_no=0, chunk=b"x" * 64), E.INVALID_REQUEST),
         (chunk(chunk_seq_no=1, chunk=b""), E.INVALID_REQUEST),
         (of(GetDigests()), E.UNEXPECTED_REQUEST),
         (of(ChunkGet(handle=1, chunk_seq_no=0)), E.UNEXPECTED_REQUEST),
     ],
 )
-def test_after_a_first_chunk(second: Build, code: int) -> None:
+def test_after_a_first_chunk(second: Build, code: int | None) -> None:
     pair = pair_in("negotiated", V13, ROWS["no bytes"])
     assert error_of(asked(pair, chunk())) is None
     assert error_of(asked(pair, second)) == code
