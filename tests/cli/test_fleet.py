@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from spdmkit.cli.attest import command as attest
 from spdmkit.cli.root import run
 from spdmkit.device.initialise import initialise
+from spdmkit.errors import ConfigurationError
 
 from .support import serving
 
@@ -163,6 +164,18 @@ def test_one_that_never_answers_keeps_nobody_waiting(
         rows = attest_all(capsys, rack, text, "--patience", "5", "--concurrency", "1", code=3)
     assert (rows["a"]["verdict"], rows["c"]["verdict"]) == ("trusted", "not-done")
     assert "not done within 5 s" in str(rows["c"]["reason"])
+
+
+def test_a_result_that_cannot_be_written_ends_the_run(
+    capsys: pytest.CaptureFixture[str], rack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _data: bytes) -> None:
+        raise ConfigurationError(f"{path}: No space left on device")
+
+    monkeypatch.setattr("spdmkit.cli.fleet.write_atomic", full)
+    text = target("tcp://127.0.0.1:1", "a") + target("tcp://127.0.0.1:2", "b")
+    document = attest_all(capsys, rack, text, code=2)
+    assert "No space left" in str(document["error"])
 
 
 def test_a_list_of_addresses(

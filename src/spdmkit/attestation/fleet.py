@@ -142,6 +142,9 @@ async def attest_all(
 
     Returns:
         One delivery for each order, in the order in which they were done.
+
+    Raises:
+        Exception: what `on_delivery` raised; the devices that are not done are left.
     """
     deliveries: list[Delivery] = []
     queue = iter(orders)
@@ -159,6 +162,8 @@ async def attest_all(
         async with asyncio.TaskGroup() as group:
             for _ in range(max(1, concurrency)):
                 group.create_task(work())
+    except ExceptionGroup as failures:  # what `on_delivery` raised: as it is, and one is enough
+        raise failures.exceptions[0] from None
     finally:
         pool.close()
     return deliveries
