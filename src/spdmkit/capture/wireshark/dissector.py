@@ -26,6 +26,35 @@ _HEAD = """\
 -- SPDX-License-Identifier: Apache-2.0
 
 local S = {{}}
+local bit = bit
+if not bit then -- Lua 5.3 and newer have operators instead, which older ones cannot even read
+    bit = assert(load([[
+        local function signed(x)
+            x = x & 0xFFFFFFFF
+            return x < 0x80000000 and x or x - 0x100000000
+        end
+        local function whole(x) return math.tointeger(x) & 0xFFFFFFFF end
+        local function over(step)
+            return function(first, ...)
+                local x = whole(first)
+                for _, each in ipairs({{ ... }}) do x = step(x, whole(each)) end
+                return signed(x)
+            end
+        end
+        local function turn(x, by) return signed(x << by | x >> (32 - by)) end
+        return {{
+            band = over(function(a, b) return a & b end),
+            bor = over(function(a, b) return a | b end),
+            bxor = over(function(a, b) return a ~ b end),
+            bnot = function(x) return signed(~whole(x)) end,
+            lshift = function(x, by) return signed(whole(x) << by) end,
+            rshift = function(x, by) return signed(whole(x) >> by) end,
+            rol = function(x, by) return turn(whole(x), by % 32) end,
+            ror = function(x, by) return turn(whole(x), (32 - by) % 32) end,
+            tobit = function(x) return signed(whole(x)) end,
+        }}
+    ]]))()
+end
 S.proto = Proto("spdm", "Security Protocol and Data Model")
 local expert_group, expert_severity = expert.group, expert.severity
 """
