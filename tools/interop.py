@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from emulator import commands, reach_out, requester, responder
+from emulator import commands, proxied, reach_out, requester, responder
 from emulator.case import Case, Ours, version_text
 from emulator.matrix import requester_cases
 from emulator.matrix_responder import responder_cases
@@ -27,6 +27,8 @@ from emulator.report import page
 
 
 def _runner(case: Case) -> Callable[[Case, Emulator], None]:
+    if case.proxied:
+        return proxied.run_proxied
     if case.command:
         return commands.run_command
     if case.served:
@@ -72,7 +74,7 @@ def run_case(case: Case, emulator: Emulator, *, trace: bool = False) -> Result:
     return Result(
         case.name,
         case.ours.value,
-        case.transport,
+        f"proxy+{case.transport}" if case.proxied else case.transport,
         version_text(case.version),
         case.group,
         case.what,
@@ -84,7 +86,7 @@ def run_case(case: Case, emulator: Emulator, *, trace: bool = False) -> Result:
 
 def select(wanted: list[str]) -> list[Case]:
     """The cases whose names contain one of the texts; all when there are none."""
-    every = (*requester_cases(), *responder_cases())
+    every = (*requester_cases(), *responder_cases(), *proxied.proxied_cases())
     return [case for case in every if not wanted or any(text in case.name for text in wanted)]
 
 

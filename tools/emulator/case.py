@@ -48,6 +48,7 @@ class Case:
         reach_out: the responder dials and sends Role-Inquiry (DSP0287 6.2); over TCP only.
         served: `spdm device serve` serves our device, rather than this process.
         refused: requests that the emulator makes and we are right to refuse.
+        proxied: the emulator is a device behind our proxy.
     """
 
     group: str
@@ -73,11 +74,13 @@ class Case:
     reach_out: bool = False
     served: bool = False
     refused: tuple[str, ...] = ()
+    proxied: bool = False
 
     @property
     def name(self) -> str:
         """A name that no other case has, to select it by."""
-        parts = (self.ours.value, self.transport, version_text(self.version), self.group, self.what)
+        way = f"proxy+{self.transport}" if self.proxied else self.transport
+        parts = (self.ours.value, way, version_text(self.version), self.group, self.what)
         return "/".join(parts)
 
     @property

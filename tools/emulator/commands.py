@@ -17,7 +17,7 @@ from emulator.failed import Failed
 from emulator.programs import Emulator, RunningResponder, problems_of_requester
 from spdmkit.crypto.pkcs8 import armour
 
-__all__ = ["run_command", "run_served"]
+__all__ = ["run_command", "run_served", "wait_until_it_listens"]
 
 _SECONDS = 60.0
 _READY = "listening on "
@@ -44,7 +44,7 @@ def run_command(case: Case, emulator: Emulator) -> None:
             )
             for word in case.command
         ]
-        _wait_until_it_listens(responder)
+        wait_until_it_listens(responder)
         ran = subprocess.run(
             [*_SPDM, *words], capture_output=True, text=True, timeout=_SECONDS, check=False
         )
@@ -54,7 +54,7 @@ def run_command(case: Case, emulator: Emulator) -> None:
             json.loads(ran.stdout)
 
 
-def _wait_until_it_listens(responder: RunningResponder) -> None:
+def wait_until_it_listens(responder: RunningResponder) -> None:
     """It serves one connection at a time, so no trial ones: its sockets are in the kernel's table.
 
     Raises:

@@ -152,6 +152,11 @@ class RunningResponder:
             self._process.wait()
         self._log.close()
 
+    def end(self) -> None:
+        """End it now."""
+        self._process.terminate()
+        self._process.wait()
+
     def log(self) -> str:
         """What it has printed; some of it may be on its way still."""
         self._log.flush()
