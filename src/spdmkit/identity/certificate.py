@@ -151,6 +151,22 @@ class Extended:
         )
 
     @cached_property
+    def device_info(self) -> tuple[str, ...]:
+        """SPDM's otherName entries, ub-DMTF-device-info (10.9.2).
+
+        Raises:
+            DecodeError: one of them is not a UTF8String.
+        """
+        found: list[str] = []
+        for kind, value in self.other_names:
+            if kind != oids.DEVICE_INFO:
+                continue
+            reader = Reader(value, structure="ub-DMTF-device-info")
+            found.append(reader.text("value"))
+            reader.finish("value")
+        return tuple(found)
+
+    @cached_property
     def spdm_oids(self) -> tuple[str, ...]:
         """What SPDM's own extension holds (10.9.2.2): hardware identity, mutable certificate.
 

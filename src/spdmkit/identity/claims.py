@@ -13,9 +13,7 @@ from typing import Final
 
 from cryptography.x509.oid import NameOID
 
-from spdmkit.crypto.der import Reader
 from spdmkit.errors import AuthenticationError, ConfigurationError
-from spdmkit.identity import oids
 from spdmkit.identity.certificate import Certificate, Extended
 from spdmkit.identity.text import safe_text
 from spdmkit.messages import CertificateModel
@@ -172,14 +170,7 @@ def read_device_names(certificate: Extended) -> tuple[DeviceName, ...]:
     Raises:
         DecodeError: an entry of SPDM's type is not a UTF8String.
     """
-    names: list[DeviceName] = []
-    for kind, value in certificate.other_names:
-        if kind != oids.DEVICE_INFO:
-            continue
-        reader = Reader(value, structure="ub-DMTF-device-info")
-        names.append(DeviceName(reader.text("value")))
-        reader.finish("value")
-    return tuple(names)
+    return tuple(map(DeviceName, certificate.device_info))
 
 
 _HEX_KINDS: Final = {"spki-sha256": 32, "cert-sha256": 32}

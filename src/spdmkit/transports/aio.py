@@ -429,7 +429,9 @@ class AsyncConnection:
             if self._discard < 0 and self._transport is not None:
                 self._transport.abort()
             return
-        self._guarded(lambda: self._conduit.received(data, time.monotonic(), stop=self._stalled))
+        # A requester says one thing at a time, so that it cannot be made to say too much.
+        stop = None if self._conduit.framing.role is Role.REQUESTER else self._stalled
+        self._guarded(lambda: self._conduit.received(data, time.monotonic(), stop=stop))
 
     def _end_of_stream(self) -> None:
         self._guarded(self._conduit.ended)
@@ -828,6 +830,8 @@ async def _first_to_answer(loop: asyncio.AbstractEventLoop, host: Host) -> socke
     else:
         found = await loop.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM)
         addresses = interleave([(entry[0], entry[4]) for entry in found])
+    if len(addresses) == 1:
+        return await _attempt(loop, *addresses[0])
     attempts: set[asyncio.Task[socket.socket]] = set()
     failure: OSError | None = None
     try:
