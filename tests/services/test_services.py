@@ -9,16 +9,24 @@ from typing import Any
 import pytest
 
 from spdmkit.attestation.results.dsp0287 import IndexVerification, unpack_results
+from spdmkit.attestation.verifier import Sources, Verifier
+from spdmkit.crypto.keys import PrivateKey
+from spdmkit.crypto.pkcs8 import armour
+from spdmkit.crypto.signing import LocalSigner
 from spdmkit.device.folder import FolderDevice
 from spdmkit.device.responders import responder_factory
-from spdmkit.messages import Heartbeat, HeartbeatAck, Registry
+from spdmkit.errors import ProtocolViolation
+from spdmkit.identity.issue import Authority, Profile
+from spdmkit.messages import CertificateModel, Heartbeat, HeartbeatAck, Registry
 from spdmkit.messages.dsp0287 import ServiceId, ServiceRequest, SessionMethod, SubId
 from spdmkit.protocol.connection import Role
+from spdmkit.protocol.credentials import Slot
 from spdmkit.protocol.events import SessionEstablished
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.sessions import PreSharedKey
 from spdmkit.provisioning.authority import CertificateAuthority
 from spdmkit.provisioning.serving import ServiceProvisioner
+from spdmkit.services.desk import ServiceDesk
 from spdmkit.services.wishes import Fate, Wish
 from spdmkit.transports.aio import connect
 
@@ -237,6 +245,45 @@ async def test_a_certificate_is_provisioned(
     first = house.reports[0].services[0]
     assert [each["outcome"] for each in first.detail["steps"]] == ["passed"] * 6
     assert first.session == ("psk" if method else "key-exchange")
+
+
+async def test_a_certificate_is_asked_for_in_a_session_of_slot_0(
+    lab: Lab, authority: CertificateAuthority
+) -> None:
+    """A session by another slot is with whoever holds that key: State 0x02, then slot 0."""
+    lab.edit("may_provision = []", 'may_provision = ["certificate:*"]')
+    provider = lab.provider(provisioner=ServiceProvisioner(authority))
+    root = PrivateKey.from_seed("ecdsa-p256", b"other root")
+    other = PrivateKey.from_seed("ecdsa-p256", b"other key")
+    maker = Authority.root("CN=Other Root", root)
+    leaf = maker.issue("CN=Other", other.public_key, Profile.leaf(CertificateModel.DEVICE, "a:b:c"))
+    device = FolderDevice.load(lab.device)
+    device.credentials.slots[1] = Slot(
+        1, (maker.certificate.der, leaf.der), LocalSigner(other), key_pair_id=2
+    )
+    (lab.device / "other.pem").write_bytes(armour(maker.certificate.der, "CERTIFICATE"))
+    anchors = [lab.device / "trust-anchor.pem", lab.device / "other.pem"]
+    provider.verifier = Verifier.from_files(Sources(trust_anchors=anchors))
+    wish = Wish(S.PROVISION_CERTIFICATE, SessionMethod.KEY_EXCHANGE, slot_id=1, parameter=2)
+    device.register_vendor(ServiceDesk(device, [wish]))
+    async with verifier_listens(lab, provider) as house:
+        connection = await connect(house.uri, responder_factory(device), role=Role.RESPONDER)
+        await connection.wait_closed()
+    (report,) = house.reports
+    assert report.error is None
+    assert report.corrections == ["the session has to be with the device attested in slot 0"]
+    assert [each.service for each in report.services] == ["certificate"]
+
+
+async def test_a_default_service_that_is_not_possible_says_nothing_of_the_device(lab: Lab) -> None:
+    provider = lab.provider(default_service=S.VERIFY_MEASUREMENTS)
+    async with (
+        verifier_listens(lab, provider, mutual=False) as house,
+        device_listens(lab, desk=False) as (uri, _),
+    ):
+        report = await house.service.dial(uri)
+    assert isinstance(report.error, ProtocolViolation)
+    assert report.verdict == "none"
 
 
 @pytest.mark.parametrize("obstacle", ["slot 0", "not permitted", "untrusted", "no session"])

@@ -213,7 +213,7 @@ def _read(
     connection = link.connection
     inside = link if opened is None else opened.link
     measured, unsigned, log = yield from _measure(inside, key, wanted, steps)
-    vouching = opened if opened is not None and opened.key is key else None
+    vouching = opened if opened is not None and _same(opened.key, key) else None
     proof = LiveProof(
         key,
         connection.vca,
@@ -235,6 +235,13 @@ def _read(
         transport=wanted.transport,
     )
     return Collected(evidence, proof, None, unsigned, steps)
+
+
+def _same(one: ProvenKey | None, other: ProvenKey) -> bool:
+    """Whether two proven keys are one, by the very same chain."""
+    if isinstance(one, VerifiedChain) and isinstance(other, VerifiedChain):
+        return one.chain.raw == other.chain.raw
+    return one is other
 
 
 def authenticate(

@@ -183,6 +183,12 @@ def _provision_certificate(
         )
     room = yield from visit.rooms.enter(request, mutual=False, prefer=True)
     key: ProvenKey = yield from visit.rooms.prove(visit.rooms.default_slot)
+    opened = visit.rooms.opened
+    holder = None if opened is None else opened.key
+    if holder is not None and holder.public_key.spki() != key.public_key.spki():
+        raise Inapplicable(
+            ServiceState.SLOT_ID_INVALID, "the session has to be with the device attested in slot 0"
+        )
     result = yield from _attest(visit, outcome)
     outcome.detail = yield from provisioner.provision(
         room,

@@ -229,6 +229,8 @@ class Rooms:
             return SessionKind.PSK
         if not wanted:
             return None
+        if by_key:
+            return SessionKind.KEY_EXCHANGE
         raise Inapplicable(
             ServiceState.SESSION_NOT_POSSIBLE, "no session that would do is possible"
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from spdmkit.errors import AuthenticationError, PeerError, ProtocolViolation
+from spdmkit.errors import PeerError, ProtocolViolation
 from spdmkit.identity import safe_text
 from spdmkit.messages import DmtfEventType, ErrorCode, Registry
 from spdmkit.messages.dsp0287 import ServiceId, ServiceRequest, ServiceState, SessionMethod
@@ -291,9 +291,7 @@ class Visit:
         try:
             yield from self._perform(Wish.of(service).message(), asked=False)
         except Inapplicable as error:
-            raise AuthenticationError(
-                "session", f"the default service is not possible: {error}"
-            ) from error
+            raise ProtocolViolation(f"the default service is not possible: {error}") from error
 
 
 def _is_dmtf(request: ServiceRequest) -> bool:
