@@ -570,6 +570,19 @@ class TestApplicationData:
         assert taken is not None
         assert taken.data == b"echo me"
 
+    def test_it_may_come_in_one_session_while_another_waits_for_an_answer(self) -> None:
+        pair, one = opened()
+        two = another(pair)
+        pair.responder.tell(theirs(pair, two), b"news")
+        assert pair.run(get_measurements(one.link))
+        pair.responder.tell(theirs(pair, two), b"more")
+        assert pair.run(get_measurements(pair.link))
+        for expected in (b"news", b"more"):
+            taken = two.session.take()
+            assert taken is not None
+            assert taken.data == expected
+        assert one.session.alive
+
     def test_a_device_speaks_unasked(self) -> None:
         pair, one = opened()
         pair.responder.tell(theirs(pair, one), b"news")

@@ -151,6 +151,7 @@ class RequesterEndpoint:
         self._queue: deque[Ticket[Any]] = deque()
         self._current: Ticket[Any] | None = None
         self._waiting: Send | Wait | Sleep | int | None = None
+        self._asked_in = b""
         self._outgoing: list[Frame] = []
         self._jobs: list[Job] = []
         self._tokens = itertools.count(1)
@@ -175,13 +176,22 @@ class RequesterEndpoint:
 
     def receive(self, frame: Frame, now: float) -> None:
         """The answer that the current exchange waits for, or application data in a session."""
-        if isinstance(self._waiting, (Send, Wait)):
+        if isinstance(self._waiting, (Send, Wait)) and not self._of_another_session(frame):
             self._resume(frame)
             return
         try:
             self._unasked(frame, now)
         except SpdmError as error:
             self._fail(TransportError(f"the peer sent a frame that nothing asked for: {error}"))
+
+    def _of_another_session(self, frame: Frame) -> bool:
+        """A record of a session that the request on the wire does not go through."""
+        session_id = frame.body[:4]
+        return (
+            frame.kind is FrameKind.SECURED
+            and session_id != self._asked_in
+            and int.from_bytes(session_id, "little") in self.connection.sessions
+        )
 
     def _unasked(self, frame: Frame, now: float) -> None:
         """Application data, or the news that a session is over; nothing else comes by itself."""
@@ -314,7 +324,9 @@ class RequesterEndpoint:
             self._fail(TransportError(f"an exchange failed: {type(error).__name__}"))
             raise
         if isinstance(action, Send):
-            self._outgoing.append(action.frame)
+            frame = action.frame
+            self._asked_in = frame.body[:4] if frame.kind is FrameKind.SECURED else b""
+            self._outgoing.append(frame)
             ticket.sent = True
             self._waiting = action
         elif isinstance(action, Work):
