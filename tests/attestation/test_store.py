@@ -11,6 +11,7 @@ import pytest
 from spdmkit.attestation.files import read_bounded, write_atomic
 from spdmkit.attestation.reference.corim_write import sign_corim, to_corim
 from spdmkit.attestation.reference.json_format import to_json
+from spdmkit.attestation.reference.loader import Reference
 from spdmkit.attestation.reference.model import (
     AppliesTo,
     DeviceClaims,
@@ -18,7 +19,7 @@ from spdmkit.attestation.reference.model import (
     ReferenceMeasurement,
 )
 from spdmkit.attestation.reference.signers import SignerCheck
-from spdmkit.attestation.reference.store import ReferenceStore, describe_entry
+from spdmkit.attestation.reference.store import ReferenceStore, StoreEntry, describe_entry
 from spdmkit.errors import AuthenticationError, ConfigurationError
 from spdmkit.identity import Purpose
 
@@ -108,6 +109,36 @@ def test_signatures_are_verified_on_import_and_again_on_use(store: ReferenceStor
         (rejected,) = selection.rejected
         assert rejected.source == "nic.corim"
         assert isinstance(rejected.error, AuthenticationError)
+
+
+def test_what_was_verified_is_not_verified_again_while_it_holds(
+    store: ReferenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_party("store root", ca=True)
+    signer = make_party("short-lived signer", root, end=NOW + 600)
+    data = sign_corim(to_corim([NIC]), signer.key, signer="ACME", certificates=signer.chain)
+    anchors = root.anchors(Purpose.REFERENCE_SIGNER)
+    entry = store.add(data, SignerCheck(anchors, NOW), source="nic.corim", now=NOW)
+    read: list[str] = []
+    original = store.references
+
+    def counted(entry: StoreEntry, check: SignerCheck) -> tuple[Reference, ...]:
+        read.append(entry.source)
+        return original(entry, check)
+
+    monkeypatch.setattr(store, "references", counted)
+    for time, verified, usable in (
+        (NOW, 1, 1),
+        (NOW + 600, 1, 1),
+        (NOW + 601, 2, 0),  # its signer has ended, well within the hour
+        (NOW - 1, 3, 1),  # a time before the one it was judged at
+    ):
+        selection = store.select(NIC_DEVICE, SignerCheck(anchors, time))
+        assert (len(read), len(selection.references)) == (verified, usable), time
+    store.select(NIC_DEVICE, SignerCheck(anchors, NOW, ignore_expiry=True))
+    assert len(read) == 4  # other rules
+    store.remove(entry.entry_id)
+    assert store.select(NIC_DEVICE, SignerCheck(anchors, NOW)).references == ()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from spdmkit.attestation.appraiser import appraise, refused
 from spdmkit.attestation.checks import Expectations
@@ -56,9 +56,6 @@ if TYPE_CHECKING:
 __all__ = ["Attested", "Sources", "Verifier"]
 
 PathLike = str | Path
-
-_JUDGED_ANEW: Final = 3600
-"""Seconds after which the signers of reference values are judged again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +263,11 @@ class Verifier:
     def _given(self, time: int) -> Selection:
         """The values of the files, their signers judged at about that time."""
         loaded = self._loaded
-        if loaded is not None and abs(time - loaded[0]) < _JUDGED_ANEW:
+        if (
+            loaded is not None
+            and not loaded[1].rejected
+            and all(each.holds(loaded[0], time) for each in loaded[1].references)
+        ):
             return loaded[1]
         check = self.check(time)
         references: list[Reference] = []

@@ -22,6 +22,8 @@ __all__ = ["MAX_FILE_SIZE", "Reference", "load_references", "read_references"]
 
 MAX_FILE_SIZE: Final = 4 << 20
 """Largest file of reference values that is read, in bytes."""
+_JUDGED_ANEW: Final = 3600
+"""Seconds after which the signer of reference values is judged again in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,18 @@ class Reference:
     source: str
     sha256: str
     signer: VerifiedSigner | None = None
+
+    def holds(self, since: int, time: int) -> bool:
+        """Whether what was verified at one time can be used at another without verifying again.
+
+        Args:
+            since: when it was verified, seconds since 1970.
+            time: when it is to be used.
+        """
+        if not since <= time < since + _JUDGED_ANEW:
+            return False
+        signer = self.signer
+        return signer is None or signer.checked_at is None or time <= signer.until
 
     def describe(self) -> str:
         """One line: what, and who signed it."""

@@ -41,7 +41,7 @@ class VerifiedSigner:
         algorithm: how the document says it was signed.
         checked_at: the time its certificates were judged at, seconds since 1970; None when a rule
             said to accept certificates that have ended.
-        until: the end of its certificate, seconds since 1970.
+        until: when the first of its certificates ends, seconds since 1970.
     """
 
     subject: str
@@ -129,7 +129,7 @@ class SignerCheck:
             verified.anchor.subject,
             algorithm,
             None if self.ignore_expiry else self.time,
-            int(verified.leaf.not_after.timestamp()),
+            min(int(each.not_after.timestamp()) for each in verified.chain.parsed),
             _MAKER,
         )
 

@@ -28,6 +28,7 @@ _FORMAT: Final = 1
 _ID_LENGTH: Final = 16
 _MAX_ENTRY: Final = 2 * MAX_FILE_SIZE
 _SUFFIX: Final = ".json"
+_MOST_REMEMBERED: Final = 1024
 
 
 class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,7 +129,11 @@ class Selection:
 
 
 class ReferenceStore:
-    """Reference values in a folder; several processes may use it at once."""
+    """Reference values in a folder; several processes may use it at once.
+
+    What was read is remembered as long as its file does not change, and what was verified for an
+    hour of appraisal time, so that one store serves many devices.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         """Open a store.
@@ -137,6 +142,8 @@ class ReferenceStore:
             folder: where it is; made by the first import.
         """
         self.folder = Path(folder)
+        self._read: dict[str, tuple[tuple[int, int, int], StoreEntry]] = {}
+        self._verified: dict[tuple[object, ...], tuple[int, tuple[Reference, ...]]] = {}
 
     def add(
         self, data: bytes, check: SignerCheck, *, source: str, now: int, profile: str = ""
@@ -181,11 +188,25 @@ class ReferenceStore:
         broken: list[RejectedReference] = []
         for path in sorted(self.folder.glob("*" + _SUFFIX)) if self.folder.is_dir() else ():
             try:
-                found.append(_read_entry(path))
+                found.append(self._entry(path))
             except SpdmError as error:
                 broken.append(RejectedReference(path.name, error))
         found.sort(key=lambda entry: (entry.manifests[0].title, entry.entry_id))
         return tuple(found), tuple(broken)
+
+    def _entry(self, path: Path) -> StoreEntry:
+        """An entry, read again only when its file is another one than before."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise ConfigurationError(f"{path.name}: {error.strerror}") from error
+        mark = (status.st_mtime_ns, status.st_size, status.st_ino)
+        known = self._read.get(path.name)
+        if known is not None and known[0] == mark:
+            return known[1]
+        entry = _read_entry(path)
+        self._read[path.name] = (mark, entry)
+        return entry
 
     def search(self, text: str) -> tuple[StoreEntry, ...]:
         """The entries in which a text occurs."""
@@ -233,6 +254,20 @@ class ReferenceStore:
         """
         return read_references(entry.content, check, source=entry.source, profile=entry.profile)
 
+    def _judged(self, entry: StoreEntry, check: SignerCheck) -> tuple[Reference, ...]:
+        """As `references`; what was verified by the same rules within the hour is not again."""
+        anchors = None if check.anchors is None else check.anchors.fingerprint
+        rules = (check.ignore_expiry, check.demand_signature)
+        key = (entry.sha256, entry.source, entry.profile, anchors, *rules)
+        known = self._verified.get(key)
+        if known is not None and all(each.holds(known[0], check.time) for each in known[1]):
+            return known[1]
+        references = self.references(entry, check)
+        if len(self._verified) >= _MOST_REMEMBERED:
+            self._verified.clear()
+        self._verified[key] = (check.time, references)
+        return references
+
     def select(
         self, claims: DeviceClaims, check: SignerCheck, *, unsigned_only: bool = False
     ) -> Selection:
@@ -255,7 +290,7 @@ class ReferenceStore:
             if unsigned_only and entry.signer:
                 continue
             try:
-                references = self.references(entry, check)
+                references = self._judged(entry, check)
             except SpdmError as error:
                 rejected.append(RejectedReference(entry.source, error))
                 continue
