@@ -134,10 +134,13 @@ class MisbehavingResponder(ResponderEndpoint):
         super()._request(raw, carrier, now)
 
     def _send(self, message: bytes, carrier: Session | None) -> None:
+        super()._send(self._bent(message), carrier)
+
+    def _bent(self, message: bytes) -> bytes:
         bend = self._misbehaviour.response
-        if bend is not None and len(message) >= 2:
-            message = bytes(bend(bytearray(message), self._last, self._scene))
-        super()._send(message, carrier)
+        if bend is None or len(message) < 2:
+            return message
+        return bytes(bend(bytearray(message), self._last, self._scene))
 
     @property
     def _code(self) -> int:

@@ -199,8 +199,12 @@ def read_choice(response: Algorithms, version: int) -> Chosen:
     """What an ALGORITHMS selects.
 
     Raises:
-        ProtocolViolation: the algorithm structures are not in order (10.4).
+        ProtocolViolation: the algorithm structures are not in order, or an external algorithm was
+            selected, of which none are ever offered (10.4).
     """
+    external = [entry for each in response.algorithm_structures for entry in each.alg_external]
+    if response.ext_asym_sel or response.ext_hash_sel or external:
+        raise ProtocolViolation("ALGORITHMS selects an external algorithm; none was offered")
     return Chosen(
         base_hash=response.base_hash_sel,
         base_asym=response.base_asym_sel,
