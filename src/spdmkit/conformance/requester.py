@@ -133,26 +133,30 @@ class Trial:
 
 
 class WatchedResponder(MisbehavingResponder):
-    """A responder that notes down what it is asked, and when it first answered wrongly."""
+    """A responder that notes down what it is asked, and when it first answered wrongly.
+
+    Attributes:
+        trial: where it notes that down.
+    """
 
     def __init__(
         self, connection: Connection, device: Device, trial: Trial, *, name: str = ""
     ) -> None:
         """An endpoint that waits for GET_VERSION, as its base class."""
         super().__init__(connection, device, trial.misbehaviour or Misbehaviour(), name=name)
-        self._trial = trial
+        self.trial = trial
 
     def _request(self, raw: bytes, carrier: Session | None, now: float) -> None:
         if len(raw) >= 2:
-            self._trial.asked.append(raw[1])
+            self.trial.asked.append(raw[1])
             if raw[1] != RequestCode.GET_VERSION:
-                self._trial.version = raw[0]
+                self.trial.version = raw[0]
         super()._request(raw, carrier, now)
 
     def _bent(self, message: bytes) -> bytes:
         changed = super()._bent(message)
-        if changed != message and not self._trial.bent_at:
-            self._trial.bent_at = len(self._trial.asked)
+        if changed != message and not self.trial.bent_at:
+            self.trial.bent_at = len(self.trial.asked)
         return changed
 
 

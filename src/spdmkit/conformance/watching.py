@@ -61,8 +61,12 @@ class Watch:
         return WatchedResponder(connection, self._device, self._trial, name=info.name)
 
     def heard(self, event: ListenerEvent) -> None:
-        """A listener's sink."""
-        if event.what is Happening.ENDED:
+        """A listener's sink: connections of earlier trials end nothing."""
+        connection = event.connection
+        if event.what is not Happening.ENDED or connection is None:
+            return
+        endpoint = connection.conduit.endpoint
+        if isinstance(endpoint, WatchedResponder) and endpoint.trial is self._trial:
             self._ended.set()
 
     async def run(self, listener: Listener, trial: Trial) -> Trial:
