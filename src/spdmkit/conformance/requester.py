@@ -175,7 +175,10 @@ def judge(case: RequesterCase, sane: Trial, trial: Trial) -> CaseResult:
         return _with(result, Outcome.NOT_APPLICABLE, (), asked)
     findings: list[Finding] = []
     if trial.asked[:at] == sane.asked[:at]:
-        believed = trial.asked[at : at + 1] == sane.asked[at : at + 1] and len(sane.asked) > at
+        # What it takes to find out, a requester may still ask.
+        while sane.asked[at : at + 1] == trial.asked[at : at + 1] and _checks(case, sane.asked, at):
+            at += 1
+        believed = len(sane.asked) > at and trial.asked[at : at + 1] == sane.asked[at : at + 1]
         words = "the requester does not go on"
         if believed:
             words += f"; it asked {_name(trial.asked[at])} next, as if nothing were wrong"
@@ -189,6 +192,18 @@ def judge(case: RequesterCase, sane: Trial, trial: Trial) -> CaseResult:
         return _with(result, Outcome.ERROR, (), why)
     holds = all(finding.holds for finding in findings)
     return _with(result, Outcome.PASSED if holds else Outcome.FAILED, tuple(findings), "")
+
+
+_FOUND_OUT_BY: Final = {
+    "digests.digest": RequestCode.GET_CERTIFICATE,
+    "certificate.structure": RequestCode.GET_CERTIFICATE,
+    "chunks.sizes": RequestCode.CHUNK_GET,
+}
+"""Requests by which a requester finds out that an answer was wrong."""
+
+
+def _checks(case: RequesterCase, asked: list[int], at: int) -> bool:
+    return asked[at : at + 1] == [_FOUND_OUT_BY.get(case.name, -1)]
 
 
 def _with(
