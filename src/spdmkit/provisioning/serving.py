@@ -7,15 +7,23 @@ attested the device on this very connection, and opened the session in which it 
 from __future__ import annotations
 
 import datetime as dt
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from spdmkit.attestation.outcome import AttestationResult, Verdict
 from spdmkit.errors import AuthenticationError, ResetRequired
 from spdmkit.identity import VerifiedChain
 from spdmkit.protocol.requester.certificates import get_digests
-from spdmkit.provisioning.install import Order, certify, confirm, erase, order_for
+from spdmkit.provisioning.install import (
+    Installation,
+    Order,
+    certify,
+    confirm,
+    erase,
+    order_for,
+)
 
 if TYPE_CHECKING:
     from spdmkit.identity import Step
@@ -25,6 +33,9 @@ if TYPE_CHECKING:
     from spdmkit.provisioning.authority import CertificateAuthority
 
 __all__ = ["ServiceProvisioner"]
+
+MOST_WAITING: Final = 10_000
+"""Devices whose next reset is waited for; the oldest are forgotten, and asked anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,8 @@ class ServiceProvisioner:
         consent_to_slot_0: slot 0 may be written.
         trusted_environment: devices may be written to without a session: on a production line.
         clock: the time.
+        waiting: (key, slot) -> what waits for the device's next reset: an installation to be
+            confirmed, or the tag of a signing request. It lasts as long as this object.
     """
 
     authority: CertificateAuthority
@@ -44,6 +57,9 @@ class ServiceProvisioner:
     consent_to_slot_0: bool = False
     trusted_environment: bool = False
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    waiting: OrderedDict[tuple[bytes, int], Installation | int] = field(
+        default_factory=OrderedDict, repr=False, compare=False
+    )
 
     def accepts(self, slot_id: int) -> bool:
         """Whether a slot may be written at all."""
@@ -70,24 +86,44 @@ class ServiceProvisioner:
         device = self._checked(link, key, result)
         if erase:
             return (yield from _erase(link, slot_id))
-        order = Order(slot_id, consent_to_slot_0=self.consent_to_slot_0)
+        place = (device.public_key.spki_sha256(), slot_id)
+        waits = self.waiting.pop(place, 0)
+        if isinstance(waits, Installation):
+            return (yield from self._resume(outside, place, waits))
+        order = Order(slot_id, consent_to_slot_0=self.consent_to_slot_0, tracking_tag=waits)
         digests = None
         if link.connection.context.multi_key_conn_rsp:
             digests = yield from get_digests(outside)
         order = order_for(replace(order, target=result.target), link, digests)
-        made = yield from certify(
-            link, self.authority, device, order, attested_key_pair=order.key_pair_id
-        )
-        if not made.awaits_reset:
+        try:
+            made = yield from certify(
+                link, self.authority, device, order, attested_key_pair=order.key_pair_id
+            )
+        except ResetRequired as error:
+            self._remember(place, error.tracking_tag)
+            return {"slot": slot_id, "awaits_reset": True, "steps": []}
+        if made.awaits_reset:
+            self._remember(place, made)
+        else:
             yield from confirm(outside, self.authority, made, self.clock())
-        return {
-            "slot": slot_id,
-            "serial": f"{made.issued.serial:X}",
-            "subject": made.issued.certificate.subject,
-            "profile": made.issued.profile.name,
-            "awaits_reset": made.awaits_reset,
-            "steps": _shown(made.steps),
-        }
+        return _told(made)
+
+    def _resume(
+        self, outside: Link, place: tuple[bytes, int], made: Installation
+    ) -> Exchange[Mapping[str, Any]]:
+        """The device was given its certificate before its reset: see that it uses it now."""
+        try:
+            yield from confirm(outside, self.authority, made, self.clock())
+        except ResetRequired:
+            self._remember(place, made)
+            raise
+        made.awaits_reset = False
+        return _told(made)
+
+    def _remember(self, place: tuple[bytes, int], what: Installation | int) -> None:
+        self.waiting[place] = what
+        if len(self.waiting) > MOST_WAITING:
+            self.waiting.popitem(last=False)
 
     def _checked(self, link: Link, key: ProvenKey, result: AttestationResult) -> VerifiedChain:
         needed = (Verdict.TRUSTED,) if self.strict else (Verdict.TRUSTED, Verdict.NOT_APPRAISED)
@@ -111,6 +147,17 @@ def _erase(link: Link, slot_id: int) -> Exchange[Mapping[str, Any]]:
     except ResetRequired:
         return {"slot": slot_id, "erased": True, "awaits_reset": True, "steps": []}
     return {"slot": slot_id, "erased": True, "awaits_reset": False, "steps": _shown(steps)}
+
+
+def _told(made: Installation) -> Mapping[str, Any]:
+    return {
+        "slot": made.order.slot_id,
+        "serial": f"{made.issued.serial:X}",
+        "subject": made.issued.certificate.subject,
+        "profile": made.issued.profile.name,
+        "awaits_reset": made.awaits_reset,
+        "steps": _shown(made.steps),
+    }
 
 
 def _shown(steps: list[Step] | tuple[Step, ...]) -> list[dict[str, str]]:
