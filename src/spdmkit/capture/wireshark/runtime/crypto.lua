@@ -84,14 +84,18 @@ end
 
 -- SHA-384 and SHA-512: each 64-bit word as its high and its low half ----------------------------
 
-local function add64(...)
-    local high, low = 0, 0
-    local parts = { ... }
-    for index = 1, #parts, 2 do
-        high = high + parts[index] % 4294967296
-        low = low + parts[index + 1] % 4294967296
-    end
-    return tobit((high + floor(low / 4294967296)) % 4294967296), tobit(low % 4294967296)
+local WORD = 4294967296
+
+local function add64(ah, al, bh, bl)
+    local low = al % WORD + bl % WORD
+    local high = ah % WORD + bh % WORD + floor(low / WORD)
+    return tobit(high % WORD), tobit(low % WORD)
+end
+
+local function add64_of_five(ah, al, bh, bl, ch, cl, dh, dl, eh, el)
+    local low = al % WORD + bl % WORD + cl % WORD + dl % WORD + el % WORD
+    local high = ah % WORD + bh % WORD + ch % WORD + dh % WORD + eh % WORD + floor(low / WORD)
+    return tobit(high % WORD), tobit(low % WORD)
 end
 
 -- rotate right by fewer than 32 bits; with the halves exchanged: by 32 more
@@ -124,31 +128,32 @@ local function sha512_blocks(text, start, size)
             local a, b = small_sigma(w[x - 1], w[x], 1, 8, 7, false)
             local c, d = small_sigma(w[y - 1], w[y], 19, 29, 6, true)
             w[2 * t - 1], w[2 * t] =
-                add64(w[2 * t - 33], w[2 * t - 32], a, b, w[2 * t - 15], w[2 * t - 14], c, d)
+                add64_of_five(w[2 * t - 33], w[2 * t - 32], a, b, w[2 * t - 15], w[2 * t - 14], c, d,
+                    0, 0)
         end
-        local v = {}
-        for index = 1, 16 do v[index] = h[index] end
+        local ah, al, bh, bl, ch, cl, dh, dl = h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8]
+        local eh, el, fh, fl, gh, gl, ih, il = h[9], h[10], h[11], h[12], h[13], h[14], h[15], h[16]
         for t = 1, 80 do
-            local ah, al, eh, el = v[1], v[2], v[9], v[10]
             local p, q = ror64(eh, el, 14)
             local r, s = ror64(eh, el, 18)
             local x, y = ror64(el, eh, 9)
             local s1h, s1l = xor3(p, q, r, s, x, y)
-            local ch = bxor(band(eh, v[11]), band(bnot(eh), v[13]))
-            local cl = bxor(band(el, v[12]), band(bnot(el), v[14]))
-            local t1h, t1l =
-                add64(v[15], v[16], s1h, s1l, ch, cl, K[2 * t - 1], K[2 * t], w[2 * t - 1], w[2 * t])
+            local t1h, t1l = add64_of_five(ih, il, s1h, s1l,
+                bxor(band(eh, fh), band(bnot(eh), gh)), bxor(band(el, fl), band(bnot(el), gl)),
+                K[2 * t - 1], K[2 * t], w[2 * t - 1], w[2 * t])
             p, q = ror64(ah, al, 28)
             r, s = ror64(al, ah, 2)
             x, y = ror64(al, ah, 7)
             local s0h, s0l = xor3(p, q, r, s, x, y)
-            local mh = bxor(band(ah, v[3]), band(ah, v[5]), band(v[3], v[5]))
-            local ml = bxor(band(al, v[4]), band(al, v[6]), band(v[4], v[6]))
-            local t2h, t2l = add64(s0h, s0l, mh, ml)
-            for index = 16, 3, -1 do v[index] = v[index - 2] end
-            v[9], v[10] = add64(v[9], v[10], t1h, t1l)
-            v[1], v[2] = add64(t1h, t1l, t2h, t2l)
+            local t2h, t2l = add64(s0h, s0l,
+                bxor(band(ah, bh), band(ah, ch), band(bh, ch)),
+                bxor(band(al, bl), band(al, cl), band(bl, cl)))
+            ih, il, gh, gl, fh, fl = gh, gl, fh, fl, eh, el
+            eh, el = add64(dh, dl, t1h, t1l)
+            dh, dl, ch, cl, bh, bl = ch, cl, bh, bl, ah, al
+            ah, al = add64(t1h, t1l, t2h, t2l)
         end
+        local v = { ah, al, bh, bl, ch, cl, dh, dl, eh, el, fh, fl, gh, gl, ih, il }
         for index = 1, 15, 2 do
             h[index], h[index + 1] = add64(h[index], h[index + 1], v[index], v[index + 1])
         end
