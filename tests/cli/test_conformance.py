@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,3 +83,21 @@ def test_a_listener_that_breaks_the_binding_is_found(device: Path) -> None:
     assert done.return_value == 1
     failed = [c["name"] for c in json.loads(done.stdout)["cases"] if c["outcome"] == "failed"]
     assert failed == ["binding.binding-version"]
+
+
+def test_a_requester_run_as_a_command(device: Path) -> None:
+    anchor = device / "trust-anchor.pem"
+    requester = f"{sys.executable} -m spdmkit attest {{uri}}?dialect=strict --trust-anchor {anchor}"
+    cases = ("--case", "challenge.signature", "--case", "psk.verify-data")
+    done = run(
+        *("conformance", "--listen", "tcp://127.0.0.1:0", "--device", device),
+        *("--run", requester, *cases, "--json"),
+    )
+    assert done.return_value == 0, done.output
+    outcomes = {c["name"]: c["outcome"] for c in json.loads(done.stdout)["cases"]}
+    assert outcomes == {
+        "sanity.first": "passed",
+        "challenge.signature": "passed",
+        "psk.verify-data": "not-applicable",
+        "sanity.last": "passed",
+    }
