@@ -20,8 +20,7 @@ from pathlib import Path
 
 from emulator import commands, proxied, reach_out, requester, responder
 from emulator.case import Case, Ours, version_text
-from emulator.matrix import requester_cases
-from emulator.matrix_responder import responder_cases
+from emulator.cases import all_cases
 from emulator.programs import Emulator, NotAvailable
 from emulator.report import page
 
@@ -86,8 +85,7 @@ def run_case(case: Case, emulator: Emulator, *, trace: bool = False) -> Result:
 
 def select(wanted: list[str]) -> list[Case]:
     """The cases whose names contain one of the texts; all when there are none."""
-    every = (*requester_cases(), *responder_cases(), *proxied.proxied_cases())
-    return [case for case in every if not wanted or any(text in case.name for text in wanted)]
+    return [case for case in all_cases() if not wanted or any(text in case.name for text in wanted)]
 
 
 def table(results: Iterable[Result]) -> str:

@@ -47,6 +47,7 @@ class Case:
         exit_status: of that command.
         reach_out: the responder dials and sends Role-Inquiry (DSP0287 6.2); over TCP only.
         served: `spdm device serve` serves our device, rather than this process.
+        at_once: how many of the emulator's requesters visit our served device at the same time.
         refused: requests that the emulator makes and we are right to refuse.
         proxied: the emulator is a device behind our proxy.
     """
@@ -73,6 +74,7 @@ class Case:
     exit_status: int = 0
     reach_out: bool = False
     served: bool = False
+    at_once: int = 1
     refused: tuple[str, ...] = ()
     proxied: bool = False
 

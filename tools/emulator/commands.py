@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from emulator import samples
@@ -76,11 +77,19 @@ def run_served(case: Case, emulator: Emulator) -> None:
     """
     with emulator.working_directory() as folder:
         make_folder(folder / "device", case, emulator.keys)
-        with _served(folder / "device", case.transport) as port:
-            status, log = emulator.requester(port, case.options(), folder)
-        problems = problems_of_requester(status, log)
+        with (
+            _served(folder / "device", case.transport) as port,
+            ThreadPoolExecutor(case.at_once) as visitors,
+        ):
+            visits = [visitors.submit(_visit, port, case, emulator) for _ in range(case.at_once)]
+            problems = [each for visit in visits for each in visit.result()]
         if problems:
             raise Failed("; ".join(problems[:4]))
+
+
+def _visit(port: int, case: Case, emulator: Emulator) -> list[str]:
+    with emulator.working_directory() as folder:
+        return problems_of_requester(*emulator.requester(port, case.options(), folder))
 
 
 @contextlib.contextmanager

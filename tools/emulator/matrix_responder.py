@@ -33,6 +33,16 @@ __all__ = ["responder_cases"]
 F = ResponderFlags
 CLEAR = int(F.HANDSHAKE_IN_THE_CLEAR_CAP)
 
+EVERYTHING = int(
+    F.SET_CERT_CAP
+    | F.CSR_CAP
+    | F.EP_INFO_CAP_SIG
+    | F.GET_KEY_PAIR_INFO_CAP
+    | F.SET_KEY_PAIR_INFO_CAP
+    | F.HANDSHAKE_IN_THE_CLEAR_CAP
+)
+"""What our device does when it is told to, beyond what it announces by itself."""
+
 ATTEST = ("GET_DIGESTS", "GET_CERTIFICATE", "CHALLENGE", "GET_MEASUREMENTS")
 IN_SESSION = ("HEARTBEAT", "KEY_UPDATE", "GET_MEASUREMENTS", "GET_DIGESTS", "END_SESSION")
 SESSION = ("KEY_EXCHANGE", "session:FINISH", *(f"session:{name}" for name in IN_SESSION))
@@ -43,6 +53,8 @@ ONLY_KEY_EXCHANGE = "KEY_EX,KEY_UPDATE,HEARTBEAT,MEAS,MEL,DIGEST,CERT"
 ONLY_PSK = "PSK,KEY_UPDATE,HEARTBEAT,MEAS,MEL,DIGEST,CERT"
 NO_APPLICATION = ("--exe_session", f"{ONLY_KEY_EXCHANGE},PSK")
 """Over DOE its application data are IDE-KM and TDISP, which no software device answers."""
+PROVISION = "GET_CSR,SET_CERT,GET_KEY_PAIR_INFO,SET_KEY_PAIR_INFO,EP_INFO"
+EVERY_SESSION_STEP = ("--exe_session", f"{ONLY_KEY_EXCHANGE},PSK,{PROVISION}")
 SHORT = ("--exe_session", ONLY_KEY_EXCHANGE, "--meas_op", "ALL")
 ATTEST_ONLY = ("--exe_session", "NO_END", "--meas_op", "ALL")
 
@@ -82,6 +94,24 @@ def _everything() -> Iterator[Case]:
                 asked,
                 transport=transport,
                 emulator=NO_APPLICATION if transport == "doe" else (),
+            )
+
+    for version in (V12, V13, V14):
+        for transport in ("mctp", "tcp", "doe"):
+            asked = (*ATTEST, *SESSION, *PSK, "GET_CSR", "session:SET_CERTIFICATE")
+            if version >= V13:
+                asked += (*LOG, "GET_ENDPOINT_INFO", "SET_KEY_PAIR_INFO")
+            yield _case(
+                "everything",
+                "all that our device can be told to do",
+                version,
+                asked,
+                transport=transport,
+                capabilities=EVERYTHING,
+                mutual=MutualAuth.ENCAPSULATED,
+                provisions=True,
+                spare_keys=1,
+                emulator=(*EVERY_SESSION_STEP, "--meas_op", "ALL") if transport == "doe" else (),
             )
 
 
@@ -425,3 +455,13 @@ def _served() -> Iterator[Case]:
                 served=True,
                 emulator=("--exe_session", f"{ONLY_KEY_EXCHANGE}"),
             )
+        yield _case(
+            "command line",
+            "device serve, eight at once",
+            V13,
+            (),
+            transport=transport,
+            served=True,
+            at_once=8,
+            emulator=("--exe_session", ONLY_KEY_EXCHANGE),
+        )

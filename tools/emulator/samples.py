@@ -19,6 +19,7 @@ from spdmkit.messages.endpoint_info import (
     DeviceClassIdentifier,
     DeviceClassList,
     EndpointInfoSubCode,
+    SubordinateIdentifier,
 )
 from spdmkit.protocol.credentials import Credentials, ProvisionedKey, Slot
 
@@ -42,9 +43,16 @@ PSK = b"TestPskData\0"
 
 _CONTEXT = Context(version=V14)
 _DEVICE_CLASS = DeviceClassList(
-    identifiers=[DeviceClassIdentifier(registry=Registry.PCI_SIG, vendor_id=b"\xb4\x1a")]
+    identifiers=[
+        DeviceClassIdentifier(
+            registry=Registry.PCI_SIG,
+            vendor_id=b"\xb4\x1a",
+            subordinate_ids=[SubordinateIdentifier(identifier=bytes(5))],
+        )
+    ]
 )
-"""What we say of ourselves when the responder asks."""
+"""What we say of ourselves when the responder asks. Its length makes ENDPOINT_INFO a multiple of
+four: the emulator does not expect the padding of DOE."""
 
 _FOLDERS = {
     "ECDSA_P256": "ecp256",
