@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from emulator import requester, samples
 from emulator.case import Case
 from emulator.commands import wait_until_it_listens
 from emulator.failed import Failed
@@ -20,7 +19,6 @@ from emulator.matrix import requester_cases
 from emulator.programs import Emulator, RunningResponder
 from emulator.record import Record
 from emulator.requester import Visit, endpoint_factory, judge, take_steps
-from spdmkit.protocol.requester.provisioning import set_certificate
 from spdmkit.transports.blocking import connect
 
 __all__ = ["proxied_cases", "run_proxied"]
@@ -39,7 +37,7 @@ def proxied_cases() -> Iterator[Case]:
             steps = tuple(step for step in case.steps if step != _OUT_OF_BAND)
             yield replace(case, steps=steps, proxied=True)
             if (case.group, case.what) == ("session", "handshake in the clear"):
-                opening = ("negotiate", "identify", "open", "set-certificate", "end")
+                opening = ("negotiate", "identify", "open", "session set-certificate", "end")
                 yield replace(case, group="provision", what="slot 1", steps=opening, proxied=True)
 
 
@@ -49,7 +47,6 @@ def run_proxied(case: Case, emulator: Emulator) -> None:
     Raises:
         Failed: it failed.
     """
-    requester.STEPS.setdefault("set-certificate", _set_certificate)
     with emulator.responder(case.options()) as responder:
         wait_until_it_listens(responder)
         record = Record(responder.folder)
@@ -60,12 +57,6 @@ def run_proxied(case: Case, emulator: Emulator) -> None:
                 take_steps(Visit(case, emulator.keys, connection, record.events), responder)
         responder.end()
         judge(case, emulator, record)
-
-
-def _set_certificate(visit: Visit) -> None:
-    """Put the chain that the emulator has for slot 1 there, in the session."""
-    chain = samples.chain(visit.keys, visit.case.suite.asym, "responder", 1)
-    visit.run(set_certificate(visit.session.link, 1, chain))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Protocol
 __all__ = ["page"]
 
 _VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4")
-_LETTERS = {"mctp": "M", "tcp": "T", "doe": "D"}
+_LETTERS = {"mctp": "M", "tcp": "T", "doe": "D", "proxy+mctp": "P"}
 _TITLES = {
     "requester": "Our requester, the emulator's responder",
     "responder": "The emulator's requester, our responder",
@@ -33,7 +33,8 @@ signature, hash and HMAC in it verified. What a case of our responder lists must
 the emulator, and nothing else than what the case is about may have been refused.
 
 A cell names the emulator's transports that the case ran over: **M** MCTP (`emu+mctp://`), **T** TCP
-(`emu+tcp://`), **D** PCI DOE (`emu+doe://`).
+(`emu+tcp://`), **D** PCI DOE (`emu+doe://`), **P** MCTP with `spdm proxy` between, reached over TCP
+frames of the strict dialect.
 """
 
 _MISSING = {
