@@ -25,7 +25,7 @@ from spdmkit.messages import (
 from spdmkit.protocol.credentials import Credentials
 from spdmkit.protocol.events import SlotChanged
 from spdmkit.protocol.link import Link
-from spdmkit.protocol.requester.certificates import get_certificate, get_digests
+from spdmkit.protocol.requester.certificates import get_certificate, get_digests, get_slot_size
 from spdmkit.protocol.requester.challenge import challenge
 from spdmkit.protocol.requester.negotiate import negotiate
 from spdmkit.protocol.requester.provisioning import erase_certificate, get_csr, set_certificate
@@ -352,3 +352,42 @@ class TestRefused:
             pair.run(get_csr(pair.link))
         assert len(pair.device.csr_requests) > 1
         assert pair.clock.now > before
+
+
+class TestSlotSize:
+    @pytest.mark.parametrize("version", [V13, V14])
+    @pytest.mark.parametrize("size", [0, 4096, 100_000])
+    def test_room_for_a_chain(self, version: int, size: int) -> None:
+        device = MemoryDevice()
+        slots = device.credentials.slots.values()
+        device.credentials = Credentials(slots, supported=range(3), slot_size=size)
+        pair = Pair(device, versions=(version,))
+        proven = verified(pair)
+        held = len(proven.chain.raw)
+        most = size if version == V14 else min(size, 0xFFFF)
+        assert pair.run(get_slot_size(pair.link, 0)) == max(most, held)
+        assert pair.run(get_slot_size(pair.link, 2)) == most
+        assert refusal(pair, get_slot_size(pair.link, 3)) is E.INVALID_REQUEST
+        # What was asked joins M1/M2 on both sides.
+        pair.run(get_digests(pair.link))
+        pair.run(get_slot_size(pair.link, 0))
+        pair.run(challenge(pair.link, proven))
+
+    def test_before_1_3(self) -> None:
+        pair = Pair(versions=(V12,))
+        pair.run(negotiate(pair.link))
+        with pytest.raises(ProtocolViolation, match=r"1\.3"):
+            pair.run(get_slot_size(pair.link))
+
+    def test_a_chain_that_nobody_asked_for(self) -> None:
+        pair = Pair(versions=(V13,))
+        pair.run(negotiate(pair.link))
+
+        def bend(who: str, frame: Any) -> Any:
+            if who == "responder":
+                frame.body = frame.body[:4] + b"\x04\x00" + frame.body[6:8] + b"abcd"
+            return frame
+
+        pair.bend = bend
+        with pytest.raises(ProtocolViolation, match="SlotSizeRequested"):
+            pair.run(get_slot_size(pair.link))

@@ -30,7 +30,7 @@ from spdmkit.device.journal import Journal
 from spdmkit.device.key_store import KeyEntry, KeyStore
 from spdmkit.device.measurements import MeasuredState, files_as_they_are, measure
 from spdmkit.device.permission import describe, require
-from spdmkit.device.provisioning import check_chain
+from spdmkit.device.provisioning import MAX_CHAIN, check_chain
 from spdmkit.device.rate import RateLimit
 from spdmkit.device.shared_keys import SharedKey, read_shared_key
 from spdmkit.device.slot_store import SlotEntry, SlotStore
@@ -234,7 +234,13 @@ class FolderDevice:
             signer = next(iter(signers.values()))
             provisioned = ProvisionedKey(signer, signer.public_key)
         room = range(self.configuration.device.slots)
-        return Credentials(slots, supported=room, provisioned_key=provisioned, bare=bare)
+        return Credentials(
+            slots,
+            supported=room,
+            provisioned_key=provisioned,
+            bare=bare,
+            slot_size=MAX_CHAIN,
+        )
 
     # -- what the responder asks ----------------------------------------------------------------
 

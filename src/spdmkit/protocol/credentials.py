@@ -106,6 +106,7 @@ class Credentials:
         bare: slot id -> slot that has a key but no certificates; only peers that know of several
             keys are told of it (DSP0274 10.8).
         awaiting_reset: slots whose new chain takes effect with the next reset (DSP0274 10.26.2).
+        slot_size: bytes of room for a chain in each slot; 0 leaves it at what is there.
         endpoint_info: what a requester says of itself in ENDPOINT_INFO, by SubCode; a responder
             asks its device.
     """
@@ -119,11 +120,13 @@ class Credentials:
         bare: Iterable[Slot] = (),
         awaiting_reset: Iterable[int] = (),
         endpoint_info: Mapping[int, bytes] | None = None,
+        slot_size: int = 0,
     ) -> None:
         self.slots: dict[int, Slot] = {slot.slot_id: slot for slot in slots}
         self.bare: dict[int, Slot] = {slot.slot_id: slot for slot in bare}
         self.supported: frozenset[int] = frozenset(supported).union(self.slots, self.bare)
         self.provisioned_key = provisioned_key
+        self.slot_size = slot_size
         self.endpoint_info: Mapping[int, bytes] = dict(endpoint_info or {})
         self.awaiting_reset: frozenset[int] = frozenset(awaiting_reset)
 

@@ -10,7 +10,7 @@ A session's exchanges take the link that `key_exchange` or `psk_exchange` return
 """
 
 from spdmkit.protocol.link import Link
-from spdmkit.protocol.requester.certificates import get_certificate, get_digests
+from spdmkit.protocol.requester.certificates import get_certificate, get_digests, get_slot_size
 from spdmkit.protocol.requester.challenge import challenge
 from spdmkit.protocol.requester.encapsulated import serve_encapsulated
 from spdmkit.protocol.requester.endpoint_info import (
@@ -101,6 +101,7 @@ __all__ = [
     "get_measurements",
     "get_signed_endpoint_info",
     "get_signed_measurements",
+    "get_slot_size",
     "get_slot_sub_codes",
     "get_supported_event_types",
     "get_version",

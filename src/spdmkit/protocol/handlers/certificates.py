@@ -60,6 +60,8 @@ def get_certificate(call: Call) -> Outcome:
     _not_awaiting_reset(request.slot_id in call.credentials.awaiting_reset)
     if request.large:
         call.refuse_large_form()
+    if request.slot_size_requested:
+        return _slot_size(call, request)
     slot = call.slot(request.slot_id)
     chain = slot.structure(call.connection.algorithms.base_hash)
     response = Certificate(slot_id=request.slot_id, large=request.large)
@@ -71,15 +73,32 @@ def get_certificate(call: Call) -> Outcome:
             error_code=ErrorCode.DATA_TOO_LARGE,
             extended=len(chain).to_bytes(4, "little"),
         )
-    if request.slot_size_requested:
-        response.remainder_length = len(chain)
-    else:
-        if request.offset >= len(chain):
-            raise ProtocolViolation("Offset is beyond the chain")
+    if request.offset >= len(chain):
+        raise ProtocolViolation("Offset is beyond the chain")
+    if request.length:
         room = call.room_for_response(_LARGE_HEADER if request.large else _SMALL_HEADER)
         end = request.offset + min(request.length, room)
         response.cert_chain = chain[request.offset : end]
         response.remainder_length = len(chain) - request.offset - len(response.cert_chain)
+    else:
+        response.remainder_length = len(chain)
+    outcome = call.answer(response)
+    call.note_for_challenge(outcome.response)
+    return outcome
+
+
+def _slot_size(call: Call, request: GetCertificate) -> Outcome:
+    """CERTIFICATE that tells the room in a slot, provisioned or not, and brings no chain (1.3)."""
+    credentials = call.credentials
+    slot = credentials.usable(call.signature_algorithm).get(request.slot_id)
+    if request.slot_id not in credentials.supported:
+        raise ProtocolViolation(f"there is no slot {request.slot_id}")
+    held = 0 if slot is None else len(slot.structure(call.connection.algorithms.base_hash))
+    size = max(credentials.slot_size, held)
+    response = Certificate(slot_id=request.slot_id, large=request.large)
+    if call.context.multi_key_conn and slot is not None:
+        response.certificate_model = int(slot.model)
+    response.remainder_length = size if request.large else min(size, _LARGEST_SMALL)
     outcome = call.answer(response)
     call.note_for_challenge(outcome.response)
     return outcome

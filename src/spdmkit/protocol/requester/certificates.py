@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from spdmkit.errors import AuthenticationError, PeerError, ProtocolViolation
 from spdmkit.identity import CertificateChain
 from spdmkit.messages import (
+    V13,
     Certificate,
     CertificateModel,
     Digests,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from spdmkit.protocol.actions import Exchange
     from spdmkit.protocol.link import Link
 
-__all__ = ["SlotDigest", "SlotDigests", "get_certificate", "get_digests"]
+__all__ = ["SlotDigest", "SlotDigests", "get_certificate", "get_digests", "get_slot_size"]
 
 _MOST_PORTIONS = 4096
 """A chain of 64 KiB in portions of 16 bytes: no honest responder needs more requests."""
@@ -120,6 +121,26 @@ def get_certificate(
             "chain", f"the chain of slot {slot_id} does not have the digest that DIGESTS gave"
         )
     return CertificateChain.parse(data, algorithm, large)
+
+
+def get_slot_size(link: Link, slot_id: int = 0) -> Exchange[int]:
+    """GET_CERTIFICATE with SlotSizeRequested: bytes of room for a chain in a slot (1.3).
+
+    Without the large form 65535 stands for that much and more.
+
+    Raises:
+        ProtocolViolation: before SPDM 1.3, or the answer brings a chain.
+        SpdmError: as `Link.ask`.
+    """
+    if link.connection.version < V13:
+        raise ProtocolViolation("the size of a slot can be asked for from SPDM 1.3 on")
+    request = GetCertificate(slot_id=slot_id, large=link.large_forms, slot_size_requested=True)
+    answer = yield from link.ask(request, Certificate)
+    link.note_for_challenge(answer.request, answer.response)
+    message = answer.message
+    if message.slot_id != slot_id or message.large != request.large or message.cert_chain:
+        raise ProtocolViolation("CERTIFICATE is not the answer to SlotSizeRequested")
+    return message.remainder_length
 
 
 def _collect(link: Link, slot_id: int, *, large: bool) -> Exchange[bytes]:
