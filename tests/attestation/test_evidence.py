@@ -21,6 +21,7 @@ from spdmkit.attestation.evidence import (
 from spdmkit.attestation.evidence_export import export_bare, export_chain, export_redfish
 from spdmkit.attestation.evidence_import import import_bare, import_redfish
 from spdmkit.attestation.inspection import inspect_evidence
+from spdmkit.attestation.reference.json_format import from_json
 from spdmkit.attestation.verification import EvidenceError, verify_evidence
 from spdmkit.crypto.keys import PrivateKey
 from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
@@ -377,6 +378,14 @@ def test_a_look_inside_verifies_nothing_and_says_what_it_cannot_read() -> None:
     odd = inspect_evidence(replace(original, target="a\x1b[31m", collector_signature=b"x"))
     assert "\x1b" not in odd["target"]
     assert "cannot be read" in odd["signed_by"]
+
+
+def test_json_that_is_no_text() -> None:
+    broken = good_evidence(V13).to_json().replace(b"tcp://device", b"tcp://\x9edevice")
+    with pytest.raises(DecodeError, match="not JSON"):
+        Evidence.read(broken)
+    with pytest.raises(ConfigurationError):
+        from_json(b'{"spdm_reference": 1, "id": "\x9e"}')
 
 
 def test_base64url_is_read_strictly() -> None:

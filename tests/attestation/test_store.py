@@ -111,6 +111,13 @@ def test_signatures_are_verified_on_import_and_again_on_use(store: ReferenceStor
         assert isinstance(rejected.error, AuthenticationError)
 
 
+def test_an_entry_that_is_no_text_is_reported(store: ReferenceStore) -> None:
+    store.add(to_json(NIC), OPEN, source="nic.json", now=NOW)
+    (store.folder / "broken.json").write_bytes(b'{"source": "\x9e"}')
+    entries, broken = store.entries()
+    assert (len(entries), [each.source for each in broken]) == (1, ["broken.json"])
+
+
 def test_what_was_verified_is_not_verified_again_while_it_holds(
     store: ReferenceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

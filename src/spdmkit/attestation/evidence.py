@@ -161,7 +161,7 @@ class Evidence:
             raise DecodeError(_WHAT, "size", 0, f"more than {2 * MAX_EVIDENCE_SIZE} bytes")
         try:
             document = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(_WHAT, "encoding", 0, f"not JSON: {error}") from None
         if not isinstance(document, dict) or list(document) != [_JSON_KEY]:
             raise DecodeError(_WHAT, _JSON_KEY, 0, "not an object with this one key")

@@ -136,7 +136,7 @@ def from_json(data: bytes, source: str = "reference values") -> Manifest:
         raise ConfigurationError(f"{source}: {len(data)} bytes, more than {MAX_JSON_SIZE}")
     try:
         document = msgspec.json.decode(data, type=_Document)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{source}: {error}") from None
     if document.spdm_reference != FORMAT:
         raise ConfigurationError(

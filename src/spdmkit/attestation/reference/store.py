@@ -329,7 +329,7 @@ def _summary(reference: Reference) -> Summary:
 def _read_entry(path: Path) -> StoreEntry:
     try:
         entry = msgspec.json.decode(read_bounded(path, _MAX_ENTRY), type=StoreEntry)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path.name}: no entry of a reference store: {error}") from None
     if entry.spdm_reference_entry != _FORMAT or not entry.manifests:
         raise ConfigurationError(f"{path.name}: written by another version")
