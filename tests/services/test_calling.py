@@ -33,6 +33,16 @@ async def test_every_dialect(lab: Lab, query: str) -> None:
     assert call.done, (call.error, house.reports)
 
 
+async def test_over_the_emulators_socket_too(lab: Lab) -> None:
+    """Its other framings have no Role-Inquiry: there the requester is who dials."""
+    async with verifier_listens(lab, scheme="emu+tcp") as house:
+        call = await house.call(Wish.of(S.VERIFY_MEASUREMENTS))
+    assert call.done, (call.error, house.reports)
+    with pytest.raises(ConfigurationError, match="Role-Inquiry"):
+        async with verifier_listens(lab, scheme="emu+doe"):
+            pass
+
+
 async def test_one_listener_serves_both_models(lab: Lab) -> None:
     device = FolderDevice.load(lab.device)
     async with verifier_listens(lab, responder=responder_factory(device)) as house:

@@ -135,7 +135,8 @@ def serve(
 
     def received(what: Received) -> None:
         if verbose:
-            click.echo(f"{what.what.name} by {escaped(what.given_by)}: {what.detail}", err=True)
+            given = f"{escaped(what.given_by)}: {escaped(what.detail)}"
+            click.echo(f"{what.what.name} by {given}", err=True)
 
     device.register_vendor(ServiceDesk(device, wishes(words, session), on_received=received))
 

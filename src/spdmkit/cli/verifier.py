@@ -168,7 +168,10 @@ def serve(
             service, uris, device=device, ready=ready, happened=happened, tap=capture.accepted
         )
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    finally:
+        recorder.close()
     return 0
 
 
@@ -213,7 +216,10 @@ def dial(
             return_exceptions=len(uris) > 1,
         )
 
-    reports = asyncio.run(run())
+    try:
+        reports = asyncio.run(run())
+    finally:
+        recorder.close()
     if as_json:
         shown = [verifying.as_document(each, uri) for each, uri in zip(reports, uris, strict=True)]
         click.echo(json.dumps(shown[0] if len(shown) == 1 else shown, indent=2))

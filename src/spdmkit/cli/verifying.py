@@ -9,6 +9,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,7 +181,7 @@ def service(
 
 @dataclass(slots=True)
 class Recorder:
-    """Takes reports: a line each on stdout, and files.
+    """Takes reports: a line each on stdout, and files, which a thread of its own writes.
 
     Attributes:
         results: folder for a file of each device, or None.
@@ -194,14 +195,19 @@ class Recorder:
     verbose: bool
     quiet: bool = False
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
+    # Whoever is being served must not wait for a disk.
+    _writer: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, "spdm-results")
+    )
+
+    def close(self) -> None:
+        """Wait until every file is written."""
+        self._writer.shutdown()
 
     def __call__(self, report: Report) -> None:
         """A device's connection is over."""
         if self.results is not None:
-            try:
-                self._store(report)
-            except SpdmError as error:
-                failure.say(str(error))
+            self._writer.submit(self._store, report)
         if self.as_json:
             click.echo(json.dumps(report.as_dict()))
         elif not self.quiet:
@@ -214,6 +220,12 @@ class Recorder:
         folder = self.results
         if folder is None:
             return
+        try:
+            self._write(report, folder)
+        except (SpdmError, OSError) as error:
+            failure.say(f"a result was not kept: {error}")
+
+    def _write(self, report: Report, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(report.began))
         peer = re.sub(r"[^0-9A-Za-z.]+", "-", report.peer).strip("-")
