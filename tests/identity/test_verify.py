@@ -21,9 +21,10 @@ from spdmkit.crypto.der import (
     tlv,
 )
 from spdmkit.crypto.registry import BASE_HASH, signature_algorithm
-from spdmkit.errors import ConfigurationError, DecodeError
+from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError
 from spdmkit.identity import (
     Authority,
+    Certificate,
     CertificateChain,
     CertificateModel,
     ChainCache,
@@ -918,6 +919,47 @@ class TestCache:
         cache = ChainCache(capacity=0)
         verify(forge_chain(ROOT, ISSUER, LEAF), cache=cache)
         assert len(cache) == 0
+
+
+class TestWithoutCache:
+    def test_every_signature_is_verified_each_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        chain = forge_chain(ROOT, ISSUER, LEAF)
+        first = verify(chain)
+        verified: list[Certificate] = []
+        plain = Certificate.verify_signature
+
+        def counted(self: Certificate, issuer: Certificate) -> None:
+            verified.append(self)
+            plain(self, issuer)
+
+        monkeypatch.setattr(Certificate, "verify_signature", counted)
+        for _ in range(2):
+            again = verify(CertificateChain.parse(chain.raw, SHA384))
+            assert again.steps == first.steps
+        assert len(verified) == 4
+
+    def test_a_signature_that_fails_fails_a_chain_of_known_form(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chain = forge_chain(ROOT, ISSUER, LEAF)
+        verify(chain)
+
+        def fail(self: Certificate, issuer: Certificate) -> None:
+            raise AuthenticationError("signature", "does not verify")
+
+        monkeypatch.setattr(Certificate, "verify_signature", fail)
+        with pytest.raises(ChainError) as caught:
+            verify(chain)
+        assert caught.value.check == "signatures"
+        assert [step.name for step in caught.value.steps][-1] == "signatures"
+
+    def test_time_is_judged_each_time(self) -> None:
+        chain = forge_chain(ROOT, ISSUER, replace(LEAF, not_after="20270101000000Z"))
+        verify(chain)
+        late = dt.datetime(2027, 1, 1, 0, 0, 1, tzinfo=dt.UTC)
+        with pytest.raises(ChainError) as caught:
+            verify(chain, time=late)
+        refused(caught.value, "validity", 2, "ended 2027")
 
 
 ALGORITHMS = [

@@ -183,8 +183,6 @@ def verify_chain(
             f"trust anchors for {anchors.purpose.value!r} cannot verify a {purpose.value!r}"
         )
     walk = _Walk(chain, anchors, purpose, when, algorithm, rules, revocation)
-    if cache is None or cache.capacity < 1:
-        return walk.run()
     key = (
         chain.raw,
         chain.hash_algorithm.name,
@@ -194,11 +192,29 @@ def verify_chain(
         revocation.fingerprint,
         when.ignore_validity,
     )
+    if cache is None or cache.capacity < 1:
+        return _verified(walk, key)
     known = cache.get(key)
     if known is not None:
-        return walk.renew(known)
-    verified = walk.run()
+        return walk.renew(known, _TIMED)
+    verified = _verified(walk, key)
     cache.put(key, verified)
+    return verified
+
+
+def _verified(walk: _Walk, key: tuple[object, ...]) -> VerifiedChain:
+    """Verify every signature; what the bytes, the anchors and the rules alone decide may be known.
+
+    Devices attest again and again with the same chain, and all checks but those of `_AGAIN` can
+    only come to the same end. Only what passed is remembered.
+    """
+    known = _FORMS.get(key)
+    if known is not None:
+        return walk.renew(known, _AGAIN)
+    verified = walk.run()
+    # An anchor outside the chain is found by a signature, which is no matter of form.
+    if verified.anchor_position != _OUTSIDE:
+        _FORMS.put(key, verified)
     return verified
 
 
@@ -249,14 +265,14 @@ class _Walk:
             _MAKER,
         )
 
-    def renew(self, known: VerifiedChain) -> VerifiedChain:
-        """A chain from the cache, with what depends on time judged again."""
+    def renew(self, known: VerifiedChain, again: dict[str, _Check]) -> VerifiedChain:
+        """A chain that is known, with some of its checks done again."""
         self.certificates = known.chain.parsed  # the same bytes, parsed already
         self.anchor = known.anchor
         self.anchor_position = known.anchor_position
         self.statements = list(known.statements)
         for step in known.steps:
-            check = _TIMED.get(step.name)
+            check = again.get(step.name)
             if check is None:
                 self.steps.append(step)
             else:
@@ -673,3 +689,8 @@ _CHECKS: Final[tuple[tuple[str, _Check], ...]] = (
 
 _TIMED: Final[dict[str, _Check]] = {"validity": _validity, "revocation": _revocation}
 """The checks whose verdict changes with time alone; run again on what the cache remembers."""
+
+_AGAIN: Final[dict[str, _Check]] = {"signatures": _signatures, **_TIMED}
+"""The checks that are done each time where no cache was given."""
+
+_FORMS: Final = ChainCache(256)
