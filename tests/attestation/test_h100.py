@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections import Counter
 from dataclasses import replace
 from functools import cache
@@ -272,3 +273,17 @@ def test_redfish_and_back() -> None:
     assert evidence.target == "/redfish/v1/Certificates/1"
     assert dict(evidence.stated) == {"hash": "sha-384", "signature": "ecdsa-p384"}
     assert verify_evidence(evidence, trust()).blocks == verified().blocks
+
+
+def test_the_page_says_what_is_found() -> None:
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "h100.md"
+    row = r"^\| (\d+) \| (\d+) \| (\w+) \| (\w+) \| (\w+) \|"
+    rows = re.findall(row, page.read_text(), re.MULTILINE)
+    said = {int(index): (name, part, result) for index, _, name, part, result in rows}
+    found = {
+        each.index: (each.name, each.reference.split()[1], str(each.result))
+        for each in run(references()).measurements
+        if each.reference
+    }
+    assert said == found
+    assert all(int(index) == int(counted) + 1 for index, counted, *_ in rows)
