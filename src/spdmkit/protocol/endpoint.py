@@ -223,10 +223,12 @@ class RequesterEndpoint:
         if self._lost is not None:
             return
         self._lost = error
+        # Taken out first: what waits must not start when the current exchange makes room for it.
+        waiting, self._queue = self._queue, deque()
         if self._current is not None:
             self._resume(Closed(error))
-        while self._queue:
-            self._queue.popleft()._finish(None, error)  # see Ticket.cancel
+        for ticket in waiting:
+            ticket._finish(None, error)  # see Ticket.cancel
         self.connection.reset(f"connection lost: {error}")
 
     def on_time(self, now: float) -> None:

@@ -119,9 +119,7 @@ def _flow(
         if ack.payload_type == EncapsulatedPayload.ABSENT:
             return None
         if ack.payload_type == EncapsulatedPayload.REQ_SLOT_NUMBER:
-            if len(ack.payload) < 1:
-                raise ProtocolViolation("ENCAPSULATED_RESPONSE_ACK lacks its slot number")
-            return ack.payload[0]
+            return ack.payload[0]  # one byte, or it was no such message
         if ack.payload_type != EncapsulatedPayload.PRESENT or not ack.payload:
             raise ProtocolViolation(f"ENCAPSULATED_RESPONSE_ACK payload type {ack.payload_type}")
         request_id = ack.request_id
