@@ -36,6 +36,7 @@ from spdmkit.protocol.settings import Settings
 from spdmkit.transports import aio, blocking
 from spdmkit.transports.conduit import ConnectionInfo
 from spdmkit.transports.framing import Role
+from spdmkit.transports.memory import DialectMemory
 from spdmkit.transports.server import listen
 from spdmkit.transports.uri import EndpointUri
 
@@ -133,6 +134,18 @@ async def test_blocking(uri: str) -> None:
     async with await listen(uri, make) as listener:
         found = await asyncio.to_thread(client, listener.uri)
     assert found == [False, True]
+
+
+async def test_a_dialect_that_was_learned_is_right_for_the_next_connection() -> None:
+    """The first answer is PSK_EXCHANGE_RSP then, whose size only the negotiation tells."""
+    device, states, memory = a_device(), NegotiatedStates(), DialectMemory()
+    make = endpoints(device)
+    async with await listen("tcp://127.0.0.1:0", make) as listener:
+        uri = str(listener.uri).partition("?")[0]
+        for again in (False, True):
+            async with await aio.connect(uri, make, memory=memory) as connection:
+                inner = connection.endpoint.connection
+                assert await connection.run(visit(inner, device, states)) is again
 
 
 async def test_a_server_that_has_forgotten() -> None:

@@ -517,3 +517,23 @@ def test_the_header_is_little_endian() -> None:
     assert encode_frame(message(bytes(0x1234)), Dialect.STRICT)[:4] == struct.pack(
         "<HBB", 0x1234, 1, 5
     )
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_a_first_answer_that_does_not_tell_its_size(dialect: Dialect) -> None:
+    """PSK_EXCHANGE_RSP after cached state: the peer understood us, so that our guess is right."""
+    answer = bytes.fromhex("1366") + bytes(60)
+    binding = requester(guess=dialect)
+    binding.pack(message(bytes.fromhex("13e6") + bytes(20)))
+    (event,) = in_pieces(binding, encode_frame(message(answer), dialect), 7)
+    assert event == message(answer)
+    assert binding.dialect is dialect
+
+
+@pytest.mark.parametrize("start", ["1355", "5566", "13e6"], ids=["code", "version", "request"])
+def test_nothing_else_that_does_not_tell_its_size(start: str) -> None:
+    binding = requester()
+    binding.pack(message(GET_VERSION))
+    garbage = bytes.fromhex(start) + bytes(60)
+    failure(in_pieces(binding, encode_frame(message(garbage), Dialect.STRICT), 7))
+    failure(in_pieces(responder(), encode_frame(message(b"\x13\x66" + garbage), Dialect.STRICT), 7))

@@ -27,7 +27,7 @@ from spdmkit.transports.framing import (
     RoleInquiry,
     Side,
 )
-from spdmkit.transports.sizing import message_length
+from spdmkit.transports.sizing import is_response, message_length
 
 __all__ = [
     "BINDING_VERSION",
@@ -472,6 +472,10 @@ class TcpBinding(Framing):
                     return None
                 size = message_length(self._buffer.peek(length, HEADER_SIZE))
         except SpdmError as error:
+            if self.role is Role.REQUESTER and is_response(self._buffer.peek(shorter, HEADER_SIZE)):
+                # With cached state the first answer may hold what only the negotiation sized. The
+                # peer understood our dialect, or it would not have answered.
+                return self._adopt(self._guess, length)
             return TransportError(f"the first message does not tell its size: {error}")
         if size == shorter:
             return self._adopt(Dialect.LIBSPDM, length)
