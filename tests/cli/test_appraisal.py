@@ -292,6 +292,34 @@ def test_the_store_imports_lists_shows_chooses_and_forgets(
     spdm("reference", "rm", entry["id"], code=2)
 
 
+def test_values_change_their_form_and_get_a_signature(spdm: JsonCommand, site: Path) -> None:
+    root = make_party("cli rim root", ca=True)
+    signer = make_party("another rim signer", root)
+    (site / "rim-key.pem").write_bytes(signer.key.to_pem())
+    (site / "rim-key.pem").chmod(0o600)
+    chain = b"".join(armour(der, "CERTIFICATE") for der in signer.chain)
+    (site / "rim-chain.pem").write_bytes(chain)
+    spdm("reference", "convert", "widget.json", "plain.corim")
+    signing = ("--signing-key", "rim-key.pem", "--certificates", "rim-chain.pem")
+    until = ("--valid-until", describe_time(NOW + DAY))
+    assert spdm("reference", "convert", "widget.json", "new.corim", *signing, *until)["signed"]
+    believed = ("--reference-anchor", "rim-root.pem")
+    for name, more in (("plain.corim", ()), ("new.corim", believed)):
+        assert spdm(*JUDGED, "--reference", name, *more)["verdict"] == "trusted"
+    late = ("appraise", "evidence.cbor", "--trust-anchor", "root.pem", *believed)
+    after = ("--reference", "new.corim", "--time", describe_time(NOW + 2 * DAY))
+    assert spdm(*late, *after, code=4)["summary"]["stale"] == 7
+    spdm("reference", "convert", "new.corim", "back.json", *believed, *AT)
+    assert spdm(*JUDGED, "--reference", "back.json")["verdict"] == "trusted"
+    for wrong in (
+        ("plain.json", *signing),
+        ("x.corim", "--signer", "ACME"),
+        ("x.corim", "--signing-key", "rim-key.pem"),
+        ("x.corim", "--signing-key", "key.pem", "--certificates", "rim-chain.pem"),
+    ):
+        spdm("reference", "convert", "widget.json", *wrong, code=2)
+
+
 def test_expired_values_leave_the_store(spdm: JsonCommand, tmp_path: Path, site: Path) -> None:
     from dataclasses import replace
 

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from spdmkit.cli.judging import STORE_VARIABLE, default_store, moment_option
+from spdmkit.cli.keys import passphrase_option
 from spdmkit.cli.options import common, example
 from spdmkit.cli.text import escaped
 from spdmkit.errors import ConfigurationError, SpdmError
 
 if TYPE_CHECKING:
     from spdmkit.attestation.reference.loader import Reference
+    from spdmkit.attestation.reference.model import Manifest
     from spdmkit.attestation.reference.signers import SignerCheck
     from spdmkit.attestation.reference.store import ReferenceStore, StoreEntry
+    from spdmkit.identity import Certificate
 
 __all__ = ["command"]
 
@@ -227,6 +230,99 @@ def expire(
     """Take out the entries whose validity has ended."""
     _show_removed(_open(folder).expire(moment_option(moment)), as_json=as_json)
     return 0
+
+
+@command.command(
+    name="convert",
+    epilog=example(
+        "spdm reference convert nic.json nic.corim",
+        "spdm reference convert nic.json nic.corim --signing-key rim.pem --certificates chain.pem",
+    ),
+)
+@click.argument("file", type=_FILE)
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@_signer_options
+@click.option("--profile", default="", help="Vendor profile, where a file does not show its own.")
+@click.option("--signing-key", type=_FILE, help="Private key, PEM, that signs the CoRIM.")
+@click.option("--certificates", type=_FILE, help="The signer's certificates, PEM, in any order.")
+@click.option("--signer", default="", help="The signer's name; its certificate's by default.")
+@click.option("--valid-until", help="End of the signature's validity (RFC 3339).")
+@passphrase_option
+@common
+def convert(
+    file: Path,
+    out: Path,
+    anchors: tuple[Path, ...],
+    ignore_expiry: bool,
+    moment: str | None,
+    profile: str,
+    signing_key: Path | None,
+    certificates: Path | None,
+    signer: str,
+    valid_until: str | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+    verbose: bool,  # noqa: ARG001 - every command has -v
+) -> int:
+    """Write the reference values of FILE in another form: OUT.json, else CoRIM, signed or not."""
+    from spdmkit.attestation.files import write_atomic
+    from spdmkit.attestation.reference.json_format import to_json
+    from spdmkit.attestation.reference.loader import load_references
+
+    check = _check(anchors, moment_option(moment), ignore_expiry)
+    manifests = [each.manifest for each in load_references(file, check, profile=profile)]
+    if out.suffix == ".json":
+        if signing_key is not None:
+            raise ConfigurationError("our JSON carries no signature", hint="name OUT.corim")
+        if len(manifests) != 1:
+            raise ConfigurationError(f"{file} holds {len(manifests)} manifests, JSON holds one")
+        data = to_json(manifests[0])
+    else:
+        data = _corim(manifests, signing_key, certificates, signer, valid_until, passphrase_file)
+    write_atomic(out, data)
+    made = {"written": str(out), "signed": signing_key is not None}
+    click.echo(json.dumps(made, indent=2) if as_json else f"written {out}")
+    return 0
+
+
+def _corim(
+    manifests: list[Manifest],
+    signing_key: Path | None,
+    certificates: Path | None,
+    signer: str,
+    valid_until: str | None,
+    passphrase_file: Path | None,
+) -> bytes:
+    from spdmkit.attestation.dates import parse_time
+    from spdmkit.attestation.files import read_bounded
+    from spdmkit.attestation.reference.corim_write import sign_corim, to_corim
+    from spdmkit.cli.keys import load_private_key
+    from spdmkit.identity import load_certificates, order_certificates
+
+    corim = to_corim(manifests)
+    if signing_key is None:
+        if certificates is not None or signer or valid_until is not None:
+            raise ConfigurationError("nothing is to be signed", hint="--signing-key FILE")
+        return corim
+    key = load_private_key(signing_key, passphrase_file)
+    chain: tuple[Certificate, ...] = ()
+    if certificates is not None:
+        content = read_bounded(certificates, 1 << 20)
+        chain = order_certificates(load_certificates(content, source=str(certificates)))
+        if chain[-1].spki != key.public_key.spki():
+            raise ConfigurationError(
+                f"{certificates} is not for the key {signing_key}: {chain[-1].subject} has another"
+            )
+    name = signer or (chain[-1].subject if chain else "")
+    if not name:
+        raise ConfigurationError("a signature needs a name: give --signer or --certificates")
+    return sign_corim(
+        corim,
+        key,
+        signer=name,
+        certificates=[each.der for each in reversed(chain)],
+        not_after=None if valid_until is None else parse_time(valid_until),
+    )
 
 
 # --- what they share -----------------------------------------------------------------------------
