@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -72,7 +75,15 @@ async def test_a_device_that_only_responds_ends_the_calls_at_once(lab: Lab) -> N
 # --- away -----------------------------------------------------------------------------------------
 
 
-async def test_a_device_calls_until_somebody_is_there(lab: Lab, unused_tcp_port: int) -> None:
+@contextmanager
+def nobody() -> Iterator[str]:
+    """An address that is taken, so that nobody else takes it, and where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield f"tcp://127.0.0.1:{sock.getsockname()[1]}"
+
+
+async def test_a_device_calls_until_somebody_is_there(lab: Lab) -> None:
     device = FolderDevice.load(lab.device)
     desk = ServiceDesk(device)
     device.register_vendor(desk)
@@ -80,10 +91,10 @@ async def test_a_device_calls_until_somebody_is_there(lab: Lab, unused_tcp_port:
     caller = Caller(
         device, desk, back_off=QUICK, on_failure=lambda _error, pause: pauses.append(pause)
     )
-    uri = f"tcp://127.0.0.1:{unused_tcp_port}"
-    calling = asyncio.create_task(caller.call(uri, [Wish.of(S.GET_MEL)], tries=None))
-    while len(pauses) < 3:
-        await asyncio.sleep(0.01)
+    with nobody() as uri:
+        calling = asyncio.create_task(caller.call(uri, [Wish.of(S.GET_MEL)], tries=None))
+        while len(pauses) < 3:
+            await asyncio.sleep(0.01)
     async with verifier_listens(lab) as house:
         listener = await house.service.listen(uri)
         call = await asyncio.wait_for(calling, 60)
@@ -92,10 +103,10 @@ async def test_a_device_calls_until_somebody_is_there(lab: Lab, unused_tcp_port:
     assert call.tries > 3
 
 
-async def test_it_gives_up_when_told_to(lab: Lab, unused_tcp_port: int) -> None:
+async def test_it_gives_up_when_told_to(lab: Lab) -> None:
     async with verifier_listens(lab) as house:
-        uri = f"tcp://127.0.0.1:{unused_tcp_port}"
-        call = await house.call(Wish.of(S.GET_MEL), uri=uri, tries=3)
+        with nobody() as uri:
+            call = await house.call(Wish.of(S.GET_MEL), uri=uri, tries=3)
         assert (call.tries, call.done) == (3, False)
         assert isinstance(call.error, TransportError)
         with pytest.raises(ConfigurationError):
