@@ -445,6 +445,19 @@ class TestQueue:
         assert (first.event_type_id, first.event_instance_id) == (LOST, 10)
         assert first.event_detail == b"\xff\xff\xff\xff" + (9).to_bytes(4, "little")
 
+    @pytest.mark.parametrize("since_lost", [False, True])
+    def test_losses_show_in_the_numbers_when_nobody_wants_to_be_told(
+        self, since_lost: bool
+    ) -> None:
+        notifier = Notifier(0)
+        notifier.subscribe(frozenset({EventKind(0, b"", MEASUREMENT)}), 0)
+        count = 1 if since_lost else MOST_PENDING + 10
+        happened = [measurement_changed(1)] * count
+        notifier.take(EventsSince(count, happened, lost=since_lost))
+        first = notifier.batch(1 << 16, 1 << 16)[0]
+        assert first.event_type_id == MEASUREMENT
+        assert first.event_instance_id == (1 if since_lost else 10)
+
     def test_what_is_not_acknowledged_comes_again_with_its_number(self) -> None:
         notifier = notifier_with(measurement_changed(1), measurement_changed(2))
         once, again = notifier.batch(60, 1000), notifier.batch(1000, 1000)

@@ -202,8 +202,10 @@ class Notifier:
     def take(self, since: EventsSince) -> None:
         """Queue what the source recorded and the recipient wants."""
         self._place = since.place
-        if since.lost and self.wanted:
+        if since.lost and _LOST in self.wanted:
             self._pending.append(_lost(UNKNOWN_INSTANCE, UNKNOWN_INSTANCE))
+        elif since.lost and self.wanted:
+            self._instance += 1  # a number that never comes tells the same
         for occurrence in since.occurrences:
             if occurrence.kind in self.wanted:
                 self._pending.append(_Pending(occurrence))
@@ -216,7 +218,8 @@ class Notifier:
         last = UNKNOWN_INSTANCE
         for _ in range(count):
             last = self._number(self._pending.popleft())
-        self._pending.appendleft(_lost(self._acked, last))
+        if _LOST in self.wanted:
+            self._pending.appendleft(_lost(self._acked, last))
 
     def _number(self, pending: _Pending) -> int:
         if pending.instance is None:
