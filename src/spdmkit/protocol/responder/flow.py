@@ -24,7 +24,17 @@ from spdmkit.messages import (
     ErrorCode,
     RequesterFlags,
 )
-from spdmkit.protocol.actions import Action, Done, Event, Exchange, Send, Work, perform
+from spdmkit.protocol.actions import (
+    Action,
+    Done,
+    Event,
+    Exchange,
+    Send,
+    Sleep,
+    Woken,
+    Work,
+    perform,
+)
 from spdmkit.protocol.events import RequesterAuthenticated
 from spdmkit.protocol.frames import Frame, FrameKind
 from spdmkit.protocol.handlers import certificates
@@ -142,9 +152,11 @@ class Flow:
         request_id: RequestID of the request that waits for its response.
         failure: why the last exchange failed, in words; empty when none did.
         demanded: the requester must ask for what waits before it does anything else.
+        parked: an exchange whose requester was not ready or busy, and when to ask it again; its
+            flow ended meanwhile (10.24.3.1).
     """
 
-    __slots__ = ("_waiting", "demanded", "failure", "request_id", "running")
+    __slots__ = ("_waiting", "demanded", "failure", "parked", "request_id", "running")
 
     def __init__(self) -> None:
         self._waiting: deque[Starter] = deque()
@@ -152,6 +164,7 @@ class Flow:
         self.request_id = 0
         self.failure = ""
         self.demanded = False
+        self.parked: tuple[Exchange[int | None], float] | None = None
 
     @property
     def open(self) -> bool:
@@ -161,26 +174,33 @@ class Flow:
     @property
     def waits(self) -> bool:
         """There is something to ask when the requester next asks for it."""
-        return bool(self._waiting)
+        return bool(self._waiting) or self.parked is not None
 
     def add(self, starter: Starter) -> None:
         """Have an exchange run when the requester next asks."""
         self._waiting.append(starter)
 
-    def begin(self, link: EncapsulatedLink) -> None:
-        """Start the next exchange.
+    def begin(self, link: EncapsulatedLink) -> Event | None:
+        """Start the next exchange, or go on with one that was parked.
+
+        Returns:
+            What the exchange is to be resumed with.
 
         Raises:
             ProtocolViolation: nothing waits (NoPendingRequests, before 1.3 UnexpectedRequest).
         """
-        if not self._waiting:
+        self.request_id = 0
+        if self.parked is not None and link.connection.clock() >= self.parked[1]:
+            self.running, self.parked = self.parked[0], None
+            return Woken()
+        if not self._waiting or self.parked is not None:
             code = ErrorCode.UNEXPECTED_REQUEST
             if link.connection.version >= V13:
                 code = ErrorCode.NO_PENDING_REQUESTS
             raise ProtocolViolation("no request is pending", error_code=code)
         self.running = self._waiting.popleft()(link)
-        self.request_id = 0
         self.demanded = False
+        return None
 
     def stop(self) -> None:
         """Give up what runs."""
@@ -279,8 +299,8 @@ def get_encapsulated_request(call: Call) -> Steps:
         notifier = None if session is None else session.notifier
         if session is not None and notifier is not None and notifier.pending and not flow.waits:
             flow.add(own_events(session))
-    flow.begin(link)
-    request = yield from _advance(flow, None)
+    event = flow.begin(link)
+    request = yield from _advance(flow, event)
     if not isinstance(request, bytes):
         raise ProtocolViolation("nothing to ask", error_code=ErrorCode.NO_PENDING_REQUESTS)
     flow.request_id = 1
@@ -344,7 +364,10 @@ def _advance(flow: Flow, event: Event | None) -> Any:
         return None
     if isinstance(action, Send):
         return action.frame.body
-    flow.stop()
+    if isinstance(action, Sleep):
+        flow.running, flow.parked = None, (exchange, action.until)
+    else:
+        flow.stop()
     return None
 
 
