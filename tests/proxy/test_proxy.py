@@ -184,6 +184,19 @@ async def test_leases_end(limits: Limits, reason: str) -> None:
         assert await _visit(lab_.uri) == VERSION
 
 
+async def test_a_client_that_asks_nothing_has_less_time() -> None:
+    limits = Limits(first=0.15, idle=5, lease=5)
+    async with lab(limits) as lab_:
+        silent = await dial_bytes("127.0.0.1", lab_.port)
+        served = asyncio.create_task(_visit(lab_.uri))
+        assert await silent.read_all() == b""
+        assert await served == VERSION
+        async with await connect(lab_.uri, requester) as client:
+            await client.run(ask_version())
+            await asyncio.sleep(0.3)
+            assert (await client.run(ask(request(ECHO))))[1] == ECHO
+
+
 async def test_a_device_that_does_not_answer() -> None:
     limits = Limits(idle=5, lease=5, answer=0.2)
     async with lab(limits) as lab_:

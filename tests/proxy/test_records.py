@@ -15,8 +15,10 @@ from spdmkit.protocol.actions import Exchange
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.negotiate import negotiate
 from spdmkit.transports.aio import AsyncConnection, connect
+from spdmkit.transports.framing import Role
 from spdmkit.transports.server import listen
 
+from ..transports.support import soon
 from .lab import Lab, lab
 from .real import attesting, by_psk, device_factory, everything, trust_in, verifier_factory
 
@@ -122,3 +124,28 @@ async def test_a_failure_of_another_kind_is_no_reason_to_try_again(
             with pytest.raises(SpdmError):
                 await verifier.run(by_psk(link, tmp_path))
             assert link.connection.record_alternatives == (records.MCTP,)
+
+
+async def test_a_verifier_that_is_called_finds_out_as_well(folder: Path) -> None:
+    """Reach-out: the proxy dials for the device, and the session is the verifier's idea."""
+    trust = trust_in(folder)
+    verified: list[int] = []
+
+    async def verify(connection: AsyncConnection) -> None:
+        link = link_of(connection)
+        collected = await connection.run(attesting(link, trust, session=True, then=everything))
+        verified.append(len(collected.verified(trust).nonces))
+
+    async with (
+        await listen("emu+mctp://127.0.0.1:0", device_factory(folder)) as device,
+        await listen(
+            "tcp://127.0.0.1:0?records=auto",
+            verifier_factory(),
+            roles=[Role.REQUESTER],
+            handler=verify,
+        ) as verifier,
+        lab(to=str(device.uri), dial=[str(verifier.uri).partition("?")[0]]) as lab_,
+    ):
+        await soon(lambda: bool(verified))
+        await soon(lambda: bool(lab_.journal("lease-ended")))
+    assert verified == [2]

@@ -157,6 +157,11 @@ async def _run(configuration: ProxyConfiguration, journal: Journal, *, as_json: 
                 click.echo(json.dumps({"listening": str(uri), "device": device.route.name}))
             else:
                 click.echo(f"listening on {uri} for {device.route.name}")
+        for uri in device.route.dial:
+            if as_json:
+                click.echo(json.dumps({"calling": str(uri), "device": device.route.name}))
+            else:
+                click.echo(f"calling {uri} for {device.route.name}")
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

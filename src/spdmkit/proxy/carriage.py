@@ -195,8 +195,8 @@ class Carriage:
             waited = f"the device did not answer within {limits.answer:g} seconds"
             found.append((self._answer_due, Ending("answer", waited, device_lost=True)))
         else:
-            idle = Ending("idle", f"idle for {limits.idle:g} seconds")
-            found.append((self._last + limits.idle, idle))
+            idle = Ending("idle", f"idle for {self._patience:g} seconds")
+            found.append((self._last + self._patience, idle))
         return found
 
     def _arm(self) -> None:
@@ -208,11 +208,16 @@ class Carriage:
             self._timer.cancel()
         self._set_timer(at)
 
+    @property
+    def _patience(self) -> float:
+        """How long the client may say nothing: less when it has said nothing yet."""
+        return self._limits.idle if self.requests else min(self._limits.first, self._limits.idle)
+
     def _earliest(self) -> float:
         """The next deadline, without making words for it."""
         limits = self._limits
         at = self._began + limits.lease if self._parting is None else math.inf
-        other = self._last + limits.idle if self._answer_due is None else self._answer_due
+        other = self._last + self._patience if self._answer_due is None else self._answer_due
         due = self._line.next_deadline()
         return min(at, other) if due is None else min(at, other, due)
 

@@ -9,6 +9,7 @@ allow = ["192.0.2.0/24"]             # who may connect to any device
 [limits]                             # seconds, but for waiting: clients
 waiting = 16
 wait = 60
+first = 10                           # until a client's first request
 idle = 60
 lease = 600
 answer = 60

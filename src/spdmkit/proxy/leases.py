@@ -22,6 +22,7 @@ class Limits:
     Attributes:
         waiting: clients that may wait for it.
         wait: how long one of them waits at most.
+        first: until a client's first request.
         idle: without a frame in either direction, after which a lease ends.
         lease: how long a lease lasts at most.
         answer: how long the device may take for one answer.
@@ -30,6 +31,7 @@ class Limits:
 
     waiting: int = 16
     wait: float = 60.0
+    first: float = 10.0
     idle: float = 60.0
     lease: float = 600.0
     answer: float = 60.0

@@ -235,7 +235,7 @@ class Visit:
                 self.rooms.current, self.provider.offered, state
             )
         except PeerError as error:
-            if self.speaks_services or error.frame or error.code != ErrorCode.UNSUPPORTED_REQUEST:
+            if self.speaks_services or error.frame or error.code not in _KNOWS_NO_SERVICES:
                 raise
             self.speaks_services = False
             return None
@@ -292,6 +292,10 @@ class Visit:
             yield from self._perform(Wish.of(service).message(), asked=False)
         except Inapplicable as error:
             raise ProtocolViolation(f"the default service is not possible: {error}") from error
+
+
+_KNOWS_NO_SERVICES = (ErrorCode.UNSUPPORTED_REQUEST, ErrorCode.INVALID_REQUEST)
+"""What devices say to a vendor's request that they do not know; the second is the reference's."""
 
 
 def _is_dmtf(request: ServiceRequest) -> bool:
