@@ -148,4 +148,4 @@ async def test_a_verifier_that_is_called_finds_out_as_well(folder: Path) -> None
     ):
         await soon(lambda: bool(verified))
         await soon(lambda: bool(lab_.journal("lease-ended")))
-    assert verified == [2]
+    assert verified == [3]  # challenge, measurements, key exchange
