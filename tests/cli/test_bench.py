@@ -26,7 +26,7 @@ def test_verifier() -> None:
 
 def test_proxy() -> None:
     document = json.loads(spdm("bench", "proxy", "--count", "50", "--json").stdout)
-    assert {"straight_us", "relay_us", "proxy_us", "ratio"} <= set(document)
+    assert {"straight_us", "relay_us", "proxy_us", "serial_us", "ratio"} <= set(document)
     assert document["count"] == 50
     assert 0 < document["straight_us"] < document["proxy_us"]
     text = spdm("bench", "proxy", "--count", "50", "--size", "4000").stdout

@@ -1,9 +1,11 @@
-"""Two small programs for `spdm bench proxy`: a device that answers at once, and a bare relay.
+"""Small programs for `spdm bench proxy`: a device that answers at once, and a bare relay.
 
     python -m spdmkit.bench.peers device
+    python -m spdmkit.bench.peers line PATH
     python -m spdmkit.bench.peers relay HOST PORT
 
-Both print the port they listen on. The relay passes on bytes as they come, on the same event loop
+The second is the same device on a pseudo terminal, in MCTP packets. The others print the port they
+listen on. The relay passes on bytes as they come, on the same event loop
 as the proxy, and knows nothing of what they are.
 """
 
@@ -13,9 +15,14 @@ import asyncio
 import sys
 from typing import cast
 
+from spdmkit.protocol.frames import Frame
 from spdmkit.transports.dial import tune
 from spdmkit.transports.emu import HEADER, HEADER_SIZE, EmuCommand
+from spdmkit.transports.framing import Reply, Role
 from spdmkit.transports.loops import run
+from spdmkit.transports.mctp.framing import MctpSerialFraming
+from spdmkit.transports.mctp.tty import create_pty
+from spdmkit.transports.wires import WireTransport
 
 __all__ = ["main"]
 
@@ -81,6 +88,39 @@ class Relay(asyncio.BufferedProtocol):
             self._other._transport.close()
 
 
+class LineDevice(asyncio.BufferedProtocol):
+    """DSP0253 on a pseudo terminal: every message is answered with itself."""
+
+    def __init__(self) -> None:
+        self._framing = MctpSerialFraming(Role.RESPONDER)
+        self._buffer = memoryview(bytearray(0x4000))
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The line is open."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio's signature
+        """Where to read to."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Answer every whole message."""
+        for event in self._framing.feed(bytes(self._buffer[:nbytes])):
+            data = event.data if isinstance(event, Reply) else b""
+            if isinstance(event, Frame):
+                data = self._framing.pack(event)
+            if data and self._transport is not None:
+                self._transport.write(data)
+
+
+async def _line(path: str) -> None:
+    WireTransport(asyncio.get_running_loop(), create_pty(path), LineDevice())
+    sys.stdout.write(f"{path}\n")
+    sys.stdout.flush()
+    await asyncio.Event().wait()
+
+
 async def _device() -> None:
     server = await asyncio.get_running_loop().create_server(Device, "127.0.0.1", 0)
     await _serve(server)
@@ -110,9 +150,11 @@ async def _serve(server: asyncio.Server) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Run one of the two until the process is ended."""
+    """Run one of them until the process is ended."""
     if arguments[0] == "device":
         run(_device())
+    elif arguments[0] == "line":
+        run(_line(arguments[1]))
     else:
         run(_relay(arguments[1], int(arguments[2])))
 

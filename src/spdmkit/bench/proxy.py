@@ -12,6 +12,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,6 +42,8 @@ class ProxyFigures:
         straight: to the device without anything between.
         relay: through the bare relay.
         proxy: through the proxy.
+        serial: through the proxy to a device on a pseudo terminal, in packets of 64 bytes; there
+            is no bar for it.
     """
 
     count: int
@@ -48,6 +51,7 @@ class ProxyFigures:
     straight: float
     relay: float
     proxy: float
+    serial: float
 
     @property
     def relay_adds(self) -> float:
@@ -78,21 +82,30 @@ def measure_proxy(count: int = 2000, size: int = 300) -> ProxyFigures:
                 *("--to", f"emu+mctp://127.0.0.1:{device}"),
             )
         )
+        path = f"{stack.enter_context(tempfile.TemporaryDirectory(prefix='spdm-bench-'))}/tty"
+        stack.enter_context(_started("-m", "spdmkit.bench.peers", "line", path))
+        serial = stack.enter_context(
+            _running(
+                *("-m", "spdmkit", "proxy", "--listen", "tcp://127.0.0.1:0"),
+                *("--to", f"mctp+serial://{path}"),
+            )
+        )
         message = b"\x12\xfe\x00\x00" + bytes(max(size - 4, 0))
         ways = [
             stack.enter_context(_emulated(device, message)),
             stack.enter_context(_emulated(relay, message)),
             stack.enter_context(_bound(proxy, message)),
+            stack.enter_context(_bound(serial, message)),
         ]
         for way in ways:
             for _ in range(_WARM_UP):
                 way()
-        times: list[list[float]] = [[], [], []]
+        times: list[list[float]] = [[] for _ in ways]
         for _ in range(max(count // _ROUND, 1)):
             for way, taken in zip(ways, times, strict=True):
                 taken += [_timed(way) for _ in range(_ROUND)]
-        straight, relayed, proxied = (statistics.median(taken) * 1e6 for taken in times)
-        return ProxyFigures(len(times[0]), len(message), straight, relayed, proxied)
+        medians = (statistics.median(taken) * 1e6 for taken in times)
+        return ProxyFigures(len(times[0]), len(message), *medians)
 
 
 def _timed(way: Callable[[], None]) -> float:
@@ -104,6 +117,14 @@ def _timed(way: Callable[[], None]) -> float:
 @contextmanager
 def _running(*arguments: str) -> Iterator[int]:
     """A program of ours that says which port it listens on."""
+    with _started(*arguments) as line:
+        # "PORT", or "listening on tcp://HOST:PORT for DEVICE".
+        yield int(line.partition(" for ")[0].split()[-1].rpartition(":")[2])
+
+
+@contextmanager
+def _started(*arguments: str) -> Iterator[str]:
+    """A program of ours, and its first line."""
     with subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, *arguments],
         stdout=subprocess.PIPE,
@@ -112,11 +133,9 @@ def _running(*arguments: str) -> Iterator[int]:
     ) as process:
         try:
             line = process.stdout.readline() if process.stdout is not None else ""
-            # "PORT", or "listening on tcp://HOST:PORT for DEVICE".
-            words = line.partition(" for ")[0].split()
-            if not words:
+            if not line:
                 raise TransportError(f"{arguments[1]} did not start")
-            yield int(words[-1].rpartition(":")[2])
+            yield line
         finally:
             process.terminate()
 

@@ -224,6 +224,7 @@ def proxy(count: int, size: int, as_json: bool, verbose: bool) -> int:  # noqa: 
             "proxy_us": round(figures.proxy, 1),
             "relay_adds_us": round(figures.relay_adds, 1),
             "proxy_adds_us": round(figures.proxy_adds, 1),
+            "serial_us": round(figures.serial, 1),
             "ratio": round(figures.ratio, 3),
         }
         click.echo(json.dumps(document, indent=2))
@@ -231,5 +232,6 @@ def proxy(count: int, size: int, as_json: bool, verbose: bool) -> int:  # noqa: 
     click.echo(f"straight      {figures.straight:8.1f} us a round trip, median of {figures.count}")
     click.echo(f"bare relay    {figures.relay:8.1f} us, adds {figures.relay_adds:.1f}")
     click.echo(f"proxy         {figures.proxy:8.1f} us, adds {figures.proxy_adds:.1f}")
+    click.echo(f"proxy, serial {figures.serial:8.1f} us, in MCTP packets over a pseudo terminal")
     click.echo(f"ratio         {figures.ratio:8.2f}")
     return 0

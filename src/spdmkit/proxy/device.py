@@ -322,7 +322,7 @@ class ProxiedDevice:
         except SpdmError as error:
             self._found(up=False, why=str(error))
             return Ending("unreachable", str(error))
-        self._found(up=True)
+        self._found(up=True, eid=line.eid)
         try:
             client = await self._connected(visitor)
         except SpdmError as error:

@@ -87,6 +87,12 @@ class DeviceLine(asyncio.BufferedProtocol):
         counts = getattr(getattr(self.framing, "station", None), "counts", None)
         return int(counts["retried"]) if counts is not None else 0
 
+    @property
+    def eid(self) -> int | None:
+        """The device's endpoint id, where the line's opening told it."""
+        found = getattr(self.framing, "found", None)
+        return None if found is None else int(found.eid)
+
     async def open(self, patience: float) -> None:
         """Wait until the opening is over (the emulator's hello, MCTP's control protocol).
 
