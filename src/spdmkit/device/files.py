@@ -1,48 +1,21 @@
 """Files that must not be lost or seen: written whole or not at all, secrets for their owner only.
 
-`write_whole` leaves, whenever the machine stops, either the old content or the new: it writes a
-file beside the old one, forces it to the disk, renames it over the old one, and forces the folder
-to the disk. A file that was left half written keeps its own name and is removed at the next start.
+`write_whole` is that of `attestation.files`; a file that it left half written keeps its own name
+and is removed at the next start.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
+from spdmkit.attestation.files import LEFTOVER, sync_folder, write_whole
 from spdmkit.errors import ConfigurationError
 
 __all__ = ["clear_leftovers", "make_folder", "read_secret", "remove", "write_whole"]
 
-_LEFTOVER = ".new-"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-
-
-def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace the content of `path`, durably and in one step.
-
-    Args:
-        path: the file; its folder exists.
-        data: the new content.
-        mode: permissions of the file from its first byte on; the umask may narrow them.
-
-    Raises:
-        OSError: it could not be written; the old content is still there.
-    """
-    beside = path.with_name(f"{_LEFTOVER}{path.name}-{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:
@@ -53,7 +26,7 @@ def make_folder(path: Path) -> None:
     """
     if not path.is_dir():
         path.mkdir(exist_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:
@@ -63,12 +36,12 @@ def remove(path: Path) -> None:
         OSError: it could not be removed, or there is none.
     """
     path.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def clear_leftovers(folder: Path) -> None:
     """Remove what an interrupted `write_whole` left in `folder`; nothing ever refers to it."""
-    for leftover in folder.glob(f"{_LEFTOVER}*"):
+    for leftover in folder.glob(f"{LEFTOVER}*"):
         leftover.unlink(missing_ok=True)
 
 
@@ -101,11 +74,3 @@ def read_secret(path: Path, limit: int, what: str) -> bytes:
     if len(data) > limit:
         raise ConfigurationError(f"{what} {path} has more than the {limit} bytes it may have")
     return data
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
