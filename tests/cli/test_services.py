@@ -19,6 +19,7 @@ import pytest
 
 from spdmkit.cli.root import spdm as spdm_group
 from spdmkit.device.initialise import initialise
+from spdmkit.errors import ConfigurationError
 
 from .support import SPDM, serving
 
@@ -253,8 +254,6 @@ def test_a_device_stays_and_comes_back(folder: Path, able: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_asked_for_wrongly(folder: Path, arguments: list[str], complaint: str) -> None:
-    from spdmkit.errors import ConfigurationError
-
     names = {
         "device": str(folder / "device"),
         "anchor": str(folder / "device" / "trust-anchor.pem"),
@@ -309,3 +308,40 @@ def test_a_listening_device_says_what_it_wants(
         ("verify", True),
         ("mel", True),
     ]
+
+
+def test_signed_references_and_policies_need_no_session(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the guide says it, with files."""
+    device, signer = tmp_path / "device", tmp_path / "signer"
+    shutil.copytree(folder / "device", device)
+    shutil.rmtree(device / "received", ignore_errors=True)
+    initialise(signer, algorithm="ecdsa-p256")
+    toml = device / "device.toml"
+    root = '["../signer/trust-anchor.pem"]'
+    roots = f"[trust]\nreference_signers = {root}\npolicy_signers = {root}"
+    toml.write_text(toml.read_text().replace("[trust]", roots))
+    (tmp_path / "policy.toml").write_text(POLICY + "not_after = 2199-01-01\n")
+    keys = (
+        *("--signing-key", signer / "keys" / "1.pem"),
+        *("--certificates", signer / "slots" / "0.pem"),
+    )
+    reference = device / "reference.json"
+    until = ("--valid-until", "2199-01-01T00:00:00Z")
+    assert run("reference", "convert", reference, tmp_path / "fw.corim", *until, *keys) == 0
+    assert run("policy", "sign", tmp_path / "policy.toml", tmp_path / "policy.cose", *keys) == 0
+    giving = ("--give-reference", tmp_path / "fw.corim", "--give-policy", tmp_path / "policy.cose")
+    with verifier("--trust-anchor", device / "trust-anchor.pem", *giving) as (uri, _):
+        capsys.readouterr()
+        wanted = ("--want", "reference", "--want", "policy", "--json")
+        assert run("device", "dial", device, uri, *wanted) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {each["given_by"] for each in document["received"]} == {"nobody in particular"}
+    assert document["self_evaluation"]["verdict"] == "trusted"
+    assert run("device", "status", device, "--json") == 0
+    held = json.loads(capsys.readouterr().out)
+    assert held["policy"][0]["signed_by"].startswith("CN=spdmkit device")
+    wrong = (*keys[:2], "--certificates", device / "slots" / "0.pem")
+    with pytest.raises(ConfigurationError, match="has another"):
+        run("policy", "sign", tmp_path / "policy.toml", tmp_path / "x", *wrong)

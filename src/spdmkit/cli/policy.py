@@ -10,14 +10,18 @@ from typing import Any
 
 import click
 
+from spdmkit.cli.keys import passphrase_option
 from spdmkit.cli.options import common, example
+from spdmkit.errors import ConfigurationError
 
 __all__ = ["command"]
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group(name="policy")
 def command() -> None:
-    """Check what is demanded of devices."""
+    """Check what is demanded of devices, and sign it for them."""
 
 
 @command.command(name="check", epilog=example("spdm policy check site.toml"))
@@ -46,6 +50,58 @@ def check(file: Path, as_json: bool, verbose: bool) -> int:
     ]
     show_pairs(pairs)
     click.echo(f"{file}: valid", err=True)
+    return 0
+
+
+@command.command(
+    name="sign",
+    epilog=example(
+        "spdm policy sign site.toml site.cose --signing-key policy.pem --certificates chain.pem"
+    ),
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--signing-key", type=_FILE, required=True, help="Private key, PEM, that signs the policy."
+)
+@click.option(
+    "--certificates", type=_FILE, required=True, help="Its certificates, PEM, in any order."
+)
+@passphrase_option
+@common
+def sign(
+    file: Path,
+    out: Path,
+    signing_key: Path,
+    certificates: Path,
+    passphrase_file: Path | None,
+    as_json: bool,
+    verbose: bool,  # noqa: ARG001 - every command has -v
+) -> int:
+    """Sign the policy FILE for devices, which then take it from anyone (SET_POLICY).
+
+    A device wants it to have an end of validity, and a version above that of the one it holds.
+    """
+    from spdmkit.attestation.files import read_bounded, write_atomic
+    from spdmkit.attestation.policy_file import MAX_POLICY_SIZE, read_policy
+    from spdmkit.cli.keys import load_private_key
+    from spdmkit.identity import load_certificates, order_certificates
+    from spdmkit.services.content import sign_policy
+
+    text = read_bounded(file, MAX_POLICY_SIZE)
+    policy = read_policy(text, str(file))
+    key = load_private_key(signing_key, passphrase_file)
+    content = read_bounded(certificates, 1 << 20)
+    chain = order_certificates(load_certificates(content, source=str(certificates)))
+    if chain[-1].spki != key.public_key.spki():
+        raise ConfigurationError(
+            f"{certificates} is not for the key {signing_key}: {chain[-1].subject} has another"
+        )
+    if policy.not_after is None:
+        click.echo(f"{file} has no not_after: devices take it in a session only", err=True)
+    write_atomic(out, sign_policy(text, key, [each.der for each in reversed(chain)]))
+    made = {"written": str(out), "policy": policy.identifier, "signer": chain[-1].subject}
+    click.echo(json.dumps(made, indent=2) if as_json else f"written {out}")
     return 0
 
 

@@ -61,7 +61,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "appraise": ("appraise", "Judge recorded evidence, offline."),
     "evidence": ("evidence", "Look into recorded evidence; import and export it."),
     "reference": ("reference", "Keep reference values: what devices should measure."),
-    "policy": ("policy", "Check what is demanded of devices."),
+    "policy": ("policy", "Check what is demanded of devices, and sign it for them."),
     "session": ("session", "Open a secure session and carry lines or a file through it."),
     "probe": ("probe", "Show what a device supports: versions, algorithms, slots."),
     "device": ("device", "Make and serve a software device."),
