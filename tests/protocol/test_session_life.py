@@ -507,6 +507,27 @@ class TestEnd:
         assert ended(pair, "requester") == ended(pair, "responder") == ["GET_VERSION"]
         assert events(pair, "responder", ConnectionReset) == 1
 
+    def test_the_responder_ends_it(self) -> None:
+        """END_SESSION in the other direction, from 1.4 on: the ACK of its ACK is the last word."""
+        pair, one = opened(version=V14)
+        two = another(pair)
+        pair.responder.end(theirs(pair, one))
+        assert pair.run(poll(one.link))
+        assert ended(pair, "requester") == ["END_SESSION"]
+        assert ended(pair, "responder") == ["END_SESSION of the responder"]
+        assert pair.run(two.link.converse(b"x")).data == b"x"
+
+    def test_before_1_4_only_the_requester_ends_it(self) -> None:
+        from spdmkit.protocol.responder.flow import own_session_end
+
+        pair, one = opened(version=V13)
+        with pytest.raises(ProtocolViolation, match=r"1\.4"):
+            pair.responder.end(theirs(pair, one))
+        pair.responder.ask(own_session_end, theirs(pair, one))
+        pair.run(poll(one.link))
+        assert one.session.alive
+        assert theirs(pair, one).alive
+
     def test_secrets_are_dropped(self) -> None:
         pair, one = opened()
         session = theirs(pair, one)

@@ -7,7 +7,7 @@ from spdmkit.messages import RequestCode, RequesterFlags, ResponderFlags
 from spdmkit.protocol.handlers import certificates, endpoint_info, events, sessions
 from spdmkit.protocol.handlers.entry import Entry
 
-__all__ = ["ENCAPSULATED"]
+__all__ = ["ENCAPSULATED", "ENCAPSULATED_SINCE"]
 
 R = RequestCode
 Q = RequesterFlags
@@ -30,3 +30,6 @@ ENCAPSULATED: dict[int, Entry] = {
     R.END_SESSION: Entry(m.EndSession, sessions.end_session),
 }
 """Request code -> how the requester answers; `Entry` names what each side must announce for it."""
+
+ENCAPSULATED_SINCE: dict[int, int] = {R.END_SESSION: m.V14}
+"""The version from which on a request may be encapsulated, where it is older than that itself."""

@@ -22,7 +22,7 @@ from spdmkit.messages import (
 )
 from spdmkit.protocol.actions import perform
 from spdmkit.protocol.handlers.call import Call, Handler, Outcome, Steps, for_request
-from spdmkit.protocol.handlers.encapsulated import ENCAPSULATED
+from spdmkit.protocol.handlers.encapsulated import ENCAPSULATED, ENCAPSULATED_SINCE
 from spdmkit.protocol.responder.device import Peer
 
 if TYPE_CHECKING:
@@ -108,12 +108,14 @@ def _flow(
     permitted: frozenset[RequestCode] | None,
 ) -> Exchange[int | None]:
     """Serve one flow from its first request to its end; the slot byte that ended it, if one did."""
-    response = yield from _answer(link, credentials, request, permitted)
+    answer = yield from _answer(link, credentials, request, permitted)
     for _ in range(_MOST_REQUESTS):
         delivery = DeliverEncapsulatedResponse(
-            request_id=request_id, encapsulated_response=response
+            request_id=request_id, encapsulated_response=answer.response
         )
         ack = (yield from link.ask(delivery, EncapsulatedResponseAck)).message
+        if answer.then is not None:
+            answer.then()
         if link.connection.version >= V12 and ack.ack_request_id != request_id:
             raise ProtocolViolation("ENCAPSULATED_RESPONSE_ACK is for another request")
         if ack.payload_type == EncapsulatedPayload.ABSENT:
@@ -123,7 +125,7 @@ def _flow(
         if ack.payload_type != EncapsulatedPayload.PRESENT or not ack.payload:
             raise ProtocolViolation(f"ENCAPSULATED_RESPONSE_ACK payload type {ack.payload_type}")
         request_id = ack.request_id
-        response = yield from _answer(link, credentials, ack.payload, permitted)
+        answer = yield from _answer(link, credentials, ack.payload, permitted)
     raise ProtocolViolation("the responder does not stop asking")
 
 
@@ -132,23 +134,20 @@ def _answer(
     credentials: Credentials,
     raw: bytes,
     permitted: frozenset[RequestCode] | None,
-) -> Exchange[bytes]:
-    """Our response to one encapsulated request, or the ERROR that it deserves."""
+) -> Exchange[Outcome]:
+    """Our response to one encapsulated request, or the ERROR that it deserves.
+
+    What is to happen afterwards (the end of the session) waits until the responder has it.
+    """
     connection = link.connection
     try:
         call, handler = _call(link, credentials, raw, permitted)
         answer = handler(call)
-        if isinstance(answer, Outcome):
-            outcome = answer
-        else:
-            outcome = yield from _driven(answer)
+        return answer if isinstance(answer, Outcome) else (yield from _driven(answer))
     except SpdmError as error:
         code = error.error_code if isinstance(error, ProtocolViolation) else 0x01
         data = error.error_data if isinstance(error, ProtocolViolation) else 0
-        return Error(error_code=code, error_data=data).encode(connection.context)
-    if outcome.then is not None:
-        outcome.then()
-    return outcome.response
+        return Outcome(Error(error_code=code, error_data=data).encode(connection.context))
 
 
 def _driven(steps: Steps) -> Exchange[Outcome]:
@@ -174,7 +173,7 @@ def _call(
     if len(raw) < 4 or raw[0] != connection.version:
         raise ProtocolViolation("the encapsulated request has another version")
     entry = ENCAPSULATED.get(raw[1])
-    if entry is None:
+    if entry is None or connection.version < ENCAPSULATED_SINCE.get(raw[1], 0):
         raise ProtocolViolation(
             f"request 0x{raw[1]:02x} may not be encapsulated",
             error_code=ErrorCode.UNSUPPORTED_REQUEST,

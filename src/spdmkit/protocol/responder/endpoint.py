@@ -36,7 +36,7 @@ from spdmkit.protocol.handlers.table import HANDLERS, Entry, missing_capability
 from spdmkit.protocol.records import ApplicationData, record_session_id
 from spdmkit.protocol.responder.chunks import ChunkedRequest, ChunkedResponse
 from spdmkit.protocol.responder.device import Device, Peer
-from spdmkit.protocol.responder.flow import Flow, Starter, flow_of, own_key_update
+from spdmkit.protocol.responder.flow import Flow, Starter, flow_of, own_key_update, own_session_end
 from spdmkit.protocol.session import TERMINATION_POLICY, PeerProof, Session
 from spdmkit.protocol.states import Phase, Refusal, finish_outside, in_connection, in_session
 
@@ -204,6 +204,16 @@ class ResponderEndpoint:
     def update_keys(self, session: Session) -> None:
         """New keys for what we send in a session, once the requester asks what we want (10.22)."""
         self.ask(own_key_update, session)
+
+    def end(self, session: Session) -> None:
+        """END_SESSION of ours, once the requester asks what we want (1.4).
+
+        Raises:
+            ProtocolViolation: before 1.4 only the requester ends a session in good order.
+        """
+        if self.connection.version < V14:
+            raise ProtocolViolation("END_SESSION of a responder needs SPDM 1.4")
+        self.ask(own_session_end, session)
 
     def tell(self, session: Session, data: bytes, message_type: int = 0) -> None:
         """Send application data in an established session without being asked.

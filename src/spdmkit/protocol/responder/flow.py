@@ -21,6 +21,8 @@ from spdmkit.messages import (
     EncapsulatedPayload,
     EncapsulatedRequest,
     EncapsulatedResponseAck,
+    EndSession,
+    EndSessionAck,
     ErrorCode,
     RequesterFlags,
 )
@@ -64,6 +66,7 @@ __all__ = [
     "flow_of",
     "get_encapsulated_request",
     "own_key_update",
+    "own_session_end",
 ]
 
 
@@ -154,9 +157,10 @@ class Flow:
         demanded: the requester must ask for what waits before it does anything else.
         parked: an exchange whose requester was not ready or busy, and when to ask it again; its
             flow ended meanwhile (10.24.3.1).
+        ends: the session is over once the present response is acknowledged.
     """
 
-    __slots__ = ("_waiting", "demanded", "failure", "parked", "request_id", "running")
+    __slots__ = ("_waiting", "demanded", "ends", "failure", "parked", "request_id", "running")
 
     def __init__(self) -> None:
         self._waiting: deque[Starter] = deque()
@@ -165,6 +169,7 @@ class Flow:
         self.failure = ""
         self.demanded = False
         self.parked: tuple[Exchange[int | None], float] | None = None
+        self.ends = False
 
     @property
     def open(self) -> bool:
@@ -284,6 +289,14 @@ def own_events(session: Session) -> Starter:
     return run
 
 
+def own_session_end(link: EncapsulatedLink) -> Exchange[int | None]:
+    """END_SESSION of the responder (1.4, 10.25): keys go once its response is acknowledged."""
+    yield from link.ask(EndSession(), EndSessionAck)
+    if link.session is not None:
+        flow_of(link.session).ends = True
+    return None
+
+
 def get_encapsulated_request(call: Call) -> Steps:
     """GET_ENCAPSULATED_REQUEST -> ENCAPSULATED_REQUEST."""
     flow, link = _flow_of(call)
@@ -339,7 +352,11 @@ def deliver(call: Call) -> Steps:
     elif step is not None:
         ack.payload_type = EncapsulatedPayload.REQ_SLOT_NUMBER
         ack.payload = bytes((step,))
-    return call.answer(ack)
+    outcome = call.answer(ack)
+    if flow.ends and session is not None:
+        connection, over = call.connection, session
+        outcome.then = lambda: connection.end_session(over, "END_SESSION of the responder")
+    return outcome
 
 
 def _advance(flow: Flow, event: Event | None) -> Any:
