@@ -44,10 +44,10 @@ class Lab:
     policy: Path
 
     @classmethod
-    def make(cls, folder: Path) -> Lab:
+    def make(cls, folder: Path, algorithm: str = "ecdsa-p256") -> Lab:
         lab = cls(folder / "device", folder / "verifier", folder / "policy.toml")
-        initialise(lab.device, algorithm="ecdsa-p256", serial="0001")
-        initialise(lab.verifier, algorithm="ecdsa-p256", serial="V001", requester=True)
+        initialise(lab.device, algorithm=algorithm, serial="0001")
+        initialise(lab.verifier, algorithm=algorithm, serial="V001", requester=True)
         shutil.copy(lab.verifier / "trust-anchor.pem", lab.device / "requesters.pem")
         lab.edit('# requester_trust_anchors = ["requesters.pem"]', TRUSTS)
         lab.edit("may_set_reference = []", 'may_set_reference = ["certificate:*", "psk:*"]')

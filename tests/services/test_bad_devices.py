@@ -126,3 +126,26 @@ async def test_reports_of_untrusted_devices_are_whole(lab: Lab) -> None:
     assert document["result"]["reasons"]
     assert document["services"][0]["results"]["mismatch"] == 1
     assert "corrections" not in document
+
+
+@pytest.mark.parametrize(
+    ("capability", "session", "verdict"),
+    [
+        ("MEAS_CAP_NO_SIG", SessionMethod.KEY_EXCHANGE, "trusted"),
+        ("MEAS_CAP_NO_SIG", SessionMethod.NO_PREFERENCE, "not-appraised"),
+        ("", SessionMethod.KEY_EXCHANGE, "not-appraised"),
+    ],
+)
+async def test_devices_that_sign_no_measurements(
+    lab: Lab, capability: str, session: SessionMethod, verdict: str
+) -> None:
+    """A session vouches for what it carried; in the clear nobody does."""
+    lab.edit('"MEAS_CAP_SIG", ', f'"{capability}", ' if capability else "")
+    if not capability:
+        lab.edit('"MEAS_FRESH_CAP", "MEL_CAP",', "")
+    async with verifier_listens(lab) as house:
+        call = await house.call(Wish.of(S.GET_MEASUREMENTS, session_method=session))
+    (report,) = house.reports
+    assert report.error is None
+    assert report.verdict == verdict
+    assert call.done

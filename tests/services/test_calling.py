@@ -7,6 +7,7 @@ import socket
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -236,3 +237,26 @@ async def test_stopping_finishes_what_is_under_way(lab: Lab) -> None:
         done = await asyncio.gather(*calls)
     assert [call.done for call in done].count(True) >= 1
     assert len(house.reports) == house.listener.accepted
+
+
+@pytest.mark.parametrize("version", [0x11, 0x12, 0x13, 0x14])
+async def test_every_version_that_has_sessions(lab: Lab, version: int) -> None:
+    async with verifier_listens(lab, versions=(version,)) as house:
+        call = await house.call(Wish.of(S.VERIFY_MEASUREMENTS), Wish.of(S.GET_MEASUREMENTS))
+    assert call.done, house.reports[0].error
+    assert [each.session for each in house.reports[0].services] == ["key-exchange"] * 2
+    # The default policy wants SPDM 1.2, the reference values a kind of measurement of 1.3.
+    assert house.reports[0].verdict == ("untrusted" if version < 0x13 else "trusted")
+
+
+async def test_post_quantum_on_both_sides(tmp_path: Path) -> None:
+    lab = Lab.make(tmp_path, algorithm="ml-dsa-44")
+    async with verifier_listens(lab) as house:
+        call = await house.call(
+            Wish.of(S.VERIFY_MEASUREMENTS), Wish.of(S.PROVISION_REFERENCE_MEASUREMENTS)
+        )
+    assert call.done, house.reports[0].error
+    (report,) = house.reports
+    assert report.verdict == "trusted"
+    assert report.result is not None
+    assert "ml-dsa-44" in report.result.algorithms.values()
