@@ -16,10 +16,10 @@ import os
 import sys
 import time
 
-from spdmkit.attestation.collect import Wanted, collect
+from spdmkit.attestation.collect import Wanted
 from spdmkit.attestation.outcome import AttestationResult
-from spdmkit.attestation.verifier import Sources, Verifier
-from spdmkit.errors import AuthenticationError, SpdmError
+from spdmkit.attestation.verifier import Attested, Sources, Verifier
+from spdmkit.errors import SpdmError
 from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.connection import Connection, Role
 from spdmkit.protocol.endpoint import RequesterEndpoint
@@ -43,28 +43,23 @@ def make_endpoint(info: ConnectionInfo) -> RequesterEndpoint:
     return RequesterEndpoint(connection)
 
 
-def attest(uri: str, verifier: Verifier) -> AttestationResult:
-    """Attest a device over a blocking socket, in a session."""
-    now = int(time.time())
-    trust = verifier.trust(now)
+def wanted(uri: str) -> Wanted:
+    """What to collect: measurements, read in a session."""
+    return Wanted(session=True, target=uri, now=int(time.time()))
+
+
+def attest(uri: str, verifier: Verifier) -> Attested:
+    """Attest a device over a blocking socket."""
     with blocking.connect(uri, make_endpoint) as connection:
         link = Link(connection.endpoint.connection)
-        wanted = Wanted(session=True, target=uri, now=now)
-        collected = connection.run(collect(link, trust, wanted))
-    verified = collected.verified(trust)
-    return verifier.appraise(verified, now, nonces=verified.nonces, target=uri)
+        return connection.run(verifier.attest(link, wanted(uri)))
 
 
-async def attest_async(uri: str, verifier: Verifier) -> AttestationResult:
+async def attest_async(uri: str, verifier: Verifier) -> Attested:
     """The same over asyncio; many of these can run at once on one event loop."""
-    now = int(time.time())
-    trust = verifier.trust(now)
     async with await aio.connect(uri, make_endpoint) as connection:
         link = Link(connection.endpoint.connection)
-        wanted = Wanted(session=True, target=uri, now=now)
-        collected = await connection.run(collect(link, trust, wanted))
-    verified = collected.verified(trust)
-    return verifier.appraise(verified, now, nonces=verified.nonces, target=uri)
+        return await connection.run(verifier.attest(link, wanted(uri)))
 
 
 def show(result: AttestationResult) -> None:
@@ -90,17 +85,14 @@ def main() -> int:
     )
     try:
         if given.use_asyncio:
-            result = asyncio.run(attest_async(given.uri, verifier))
+            attested = asyncio.run(attest_async(given.uri, verifier))
         else:
-            result = attest(given.uri, verifier)
-    except AuthenticationError as error:
-        print(f"verdict  untrusted: {error}")
-        return 1
+            attested = attest(given.uri, verifier)
     except SpdmError as error:
         print(f"could not attest {given.uri}: {error} {error.hint}", file=sys.stderr)
         return error.exit_code
-    show(result)
-    return result.exit_code()
+    show(attested.result)
+    return attested.result.exit_code()
 
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ import click
 import pytest
 
 from spdmkit.attestation.policy_file import read_policy
-from spdmkit.attestation.reference.json_format import from_json
+from spdmkit.attestation.reference.json_format import from_json, to_json
 from spdmkit.attestation.targets import load_targets
 from spdmkit.cli.root import spdm
+from spdmkit.crypto.pkcs8 import armour
+from tests.attestation.lab import NOW, authority, good_evidence, good_manifest
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -45,6 +47,19 @@ def test_targets(tmp_path: Path) -> None:
     targets = load_targets(tmp_path / "rack.toml")
     assert [each.name for each in targets] == ["nic-7", "tcp-192.0.2.8_4194"]
     assert (targets[0].psk, targets[1].trust_anchor) == (None, None)
+
+
+def test_appraising_in_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = blocks(DOCS / "how-to" / "appraise.md", "python")
+    (tmp_path / "root.pem").write_bytes(armour(authority()[0].certificate.der, "CERTIFICATE"))
+    (tmp_path / "nic.json").write_bytes(to_json(good_manifest()))
+    (tmp_path / "nic.cbor").write_bytes(good_evidence().to_cbor())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.time", lambda: NOW)
+    exec(code, {})
+    assert capsys.readouterr().out == "trusted ()\n"
 
 
 def commands() -> list[tuple[str, str]]:
