@@ -19,6 +19,7 @@ from emulator.matrix import requester_cases
 from emulator.programs import Emulator, RunningResponder
 from emulator.record import Record
 from emulator.requester import Visit, endpoint_factory, judge, take_steps
+from spdmkit.messages import V12
 from spdmkit.transports.blocking import connect
 
 __all__ = ["proxied_cases", "run_proxied"]
@@ -36,7 +37,8 @@ def proxied_cases() -> Iterator[Case]:
         if case.transport == "mctp" and chosen and not case.command:
             steps = tuple(step for step in case.steps if step != _OUT_OF_BAND)
             yield replace(case, steps=steps, proxied=True)
-            if (case.group, case.what) == ("session", "handshake in the clear"):
+            clear = (case.group, case.what) == ("session", "handshake in the clear")
+            if clear and case.version >= V12:
                 opening = ("negotiate", "identify", "open", "session set-certificate", "end")
                 yield replace(case, group="provision", what="slot 1", steps=opening, proxied=True)
 

@@ -28,7 +28,7 @@ from spdmkit.transports.tcp import encode_frame
 __all__ = ["ProxyFigures", "measure_proxy"]
 
 _WARM_UP = 200
-_ROUND = 10
+_ROUND = 5
 _MCTP = 1
 
 

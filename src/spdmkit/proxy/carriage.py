@@ -65,6 +65,7 @@ class Carriage:
         self._journal = journal
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Ending] = self._loop.create_future()
+        self._over = False
         self.requests = 0
         self.octets = 0
         now = time.monotonic()
@@ -114,7 +115,7 @@ class Carriage:
 
     def _client_asked(self, frame: Frame) -> bool:
         """A request that came alone; False when it must wait."""
-        if self._answer_due is not None or self._client.congested or self.ended.done():
+        if self._answer_due is not None or self._client.congested or self._over:
             return False
         self._ask(frame)
         return True
@@ -251,6 +252,7 @@ class Carriage:
             self._timer.cancel()
             self._timer = None
         self._answer_due = None
+        self._over = True
         self.ended.set_result(ending)
 
     def _note(self, direction: str, frame: Frame) -> None:

@@ -90,7 +90,8 @@ class Client(asyncio.BufferedProtocol):
         Raises:
             TransportError: it does not fit one frame of the verifier's dialect.
         """
-        self._write(self.binding.pack(frame))
+        if self._transport is not None:
+            self._transport.write(self.binding.pack(frame))
 
     def rest(self) -> None:
         """Read nothing more for now."""

@@ -53,6 +53,8 @@ class DeviceLine(asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
+        # Most framings know no time, and are not asked with every request.
+        self._timed = type(framing).next_deadline is not Framing.next_deadline
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._transport: asyncio.Transport | None = None
         self._over = False
@@ -72,7 +74,7 @@ class DeviceLine(asyncio.BufferedProtocol):
 
     def next_deadline(self) -> float | None:
         """When `on_time` has something to do."""
-        return None if self._over else self.framing.next_deadline()
+        return self.framing.next_deadline() if self._timed and not self._over else None
 
     def on_time(self, now: float) -> None:
         """Time has passed: a request may have to be sent again."""
