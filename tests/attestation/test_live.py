@@ -14,7 +14,7 @@ from spdmkit.attestation.checks import Expectations
 from spdmkit.attestation.collect import Collected, Wanted, collect, collect_psk
 from spdmkit.attestation.known_devices import KnownDevices
 from spdmkit.attestation.outcome import AttestationResult, Verdict
-from spdmkit.attestation.policy import Policy, ReferenceRule
+from spdmkit.attestation.policy import IdentityRule, Policy, ReferenceRule
 from spdmkit.attestation.reference.loader import Reference
 from spdmkit.attestation.reference.model import AppliesTo
 from spdmkit.attestation.revocation import load_revocation
@@ -227,6 +227,16 @@ def test_an_identity_cannot_be_expected_of_a_key() -> None:
     verified = by_key(make_device())
     expectations = Expectations(NOW, identities=("ACME:Widget:0001",))
     result = appraise(verified, expectations, policy=Policy(references=ReferenceRule()))
+    assert [step.name for step in result.failed_steps()] == ["identity"]
+
+
+@pytest.mark.parametrize(
+    "rule", [IdentityRule(demand_revocation=True), IdentityRule(demand_hardware_identity=True)]
+)
+def test_demands_on_certificates_are_not_met_by_having_none(rule: IdentityRule) -> None:
+    named = reference(replace(good_manifest(), applies_to=AppliesTo()))
+    policy = Policy(identity=rule)
+    result = appraise(by_key(make_device()), Expectations(NOW), policy=policy, references=(named,))
     assert [step.name for step in result.failed_steps()] == ["identity"]
 
 

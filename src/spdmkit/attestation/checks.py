@@ -117,6 +117,10 @@ def _identity(matter: Matter) -> Finding:
     claims, expectations = matter.claims, matter.expectations
     hint = safe_text(matter.evidence.psk_hint.decode("utf-8", "backslashreplace"))
     who = f"whoever holds the pre-shared key {hint!r}" if hint else claims.describe()
+    rule = matter.policy.identity
+    if matter.evidence.chain is None and (rule.demand_revocation or rule.demand_hardware_identity):
+        what = "revocation data" if rule.demand_revocation else "a hardware identity"
+        return _failed(f"the policy demands {what}, and {who} has no certificates")
     known = expectations.known_keys.get(expectations.target, "")
     if known and not hmac.compare_digest(known, claims.spki_sha256):
         return _failed(
