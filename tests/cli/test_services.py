@@ -133,6 +133,10 @@ def test_reach_out(folder: Path, able: str, row: str, capsys: pytest.CaptureFixt
     assert [each["fate"] for each in document["services"]] == ["fulfilled"]
     if row == "verify measurements":
         assert set(document["results"].values()) == {"passed"}
+    if row == "provision certificate":
+        (certificate,) = document["certificates"]
+        assert certificate["slot"] == 1
+        assert "issuing" in certificate["issuer"].lower()
     if row.startswith("provision reference"):
         assert document["self_evaluation"]["verdict"] == "trusted"
 

@@ -22,6 +22,7 @@ from spdmkit.cli.connecting import key_log
 from spdmkit.cli.text import escaped
 from spdmkit.device.folder import FolderDevice
 from spdmkit.errors import ConfigurationError, SpdmError
+from spdmkit.identity import Certificate
 from spdmkit.messages.dsp0287 import SessionMethod, SubId
 from spdmkit.services.catalogue import service_named
 from spdmkit.services.desk import Received, ServiceDesk
@@ -101,9 +102,16 @@ def dial(
 
     caller = Caller(device, desk, on_failure=failed, tap=capture.dialled, events=key_log())
 
+    before = _slots(device)
+
     def show(call: Call) -> int:
+        nonlocal before
         document = _document(uri, call, received, device, desk.holdings)
         received.clear()
+        written = {n: c for n, c in _slots(device).items() if before.get(n) != c}
+        if written:
+            document["certificates"] = [_certificate(*each) for each in sorted(written.items())]
+        before = _slots(device)
         if as_json:
             click.echo(json.dumps(document, indent=None if options["stay"] else 2))
         else:
@@ -157,6 +165,21 @@ def _document(
     return document
 
 
+def _slots(device: FolderDevice) -> dict[int, tuple[bytes, ...]]:
+    """Slot -> its chain, root first."""
+    return {number: slot.certificates for number, slot in device.credentials.slots.items()}
+
+
+def _certificate(slot_id: int, chain: tuple[bytes, ...]) -> dict[str, Any]:
+    leaf = Certificate(chain[-1])
+    return {
+        "slot": slot_id,
+        "subject": leaf.subject,
+        "issuer": leaf.issuer,
+        "sha256": leaf.sha256.hex(),
+    }
+
+
 def _results(packed: bytes) -> dict[str, str]:
     """Index -> word; JSON has no numbers as keys."""
     return {str(index): _word(value) for index, value in unpack_results(packed).items()}
@@ -174,6 +197,9 @@ def _print(document: dict[str, Any]) -> None:
         click.echo(
             f"received {each['what']} by {escaped(each['given_by'])}: {escaped(each['detail'])}"
         )
+    for each in document.get("certificates", ()):
+        about = f"{each['subject']}, issued by {each['issuer']}"
+        click.echo(f"  slot {each['slot']}  {escaped(about)}")
     for index, word in document.get("results", {}).items():
         click.echo(f"  measurement {index:>3}  {word}")
     if "self_evaluation" in document:
