@@ -82,12 +82,13 @@ def guided(name: str, target: Target, seconds: float) -> None:
     def one(data: bytes) -> None:
         feed(target, data)
 
+    atheris.instrument_all()
     atheris.Setup(
         [
             *(sys.argv[0], str(folder), f"-max_total_time={int(seconds)}", "-max_len=8192"),
             *(f"-artifact_prefix={CRASHES}/{name}-", "-timeout=10"),
         ],
-        atheris.instrument_func(one),
+        one,
     )
     atheris.Fuzz()
 
