@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from spdmkit.errors import PeerError, ProtocolViolation, SpdmError
 from spdmkit.messages import (
     V12,
+    V14,
     DeliverEncapsulatedResponse,
     EncapsulatedPayload,
     EncapsulatedRequest,
@@ -24,6 +25,7 @@ from spdmkit.protocol.actions import perform
 from spdmkit.protocol.handlers.call import Call, Handler, Outcome, Steps, for_request
 from spdmkit.protocol.handlers.encapsulated import ENCAPSULATED, ENCAPSULATED_SINCE
 from spdmkit.protocol.responder.device import Peer
+from spdmkit.protocol.states import SINCE, Refusal, in_connection
 
 if TYPE_CHECKING:
     from spdmkit.protocol.actions import Exchange
@@ -34,6 +36,8 @@ __all__ = ["authenticate_basic", "authenticate_encapsulated", "serve_encapsulate
 
 _IN_HANDSHAKE = frozenset({RequestCode.GET_DIGESTS, RequestCode.GET_CERTIFICATE})
 _AFTER_CHALLENGE = frozenset({*_IN_HANDSHAKE, RequestCode.CHALLENGE})
+_SINCE = {RequestCode.END_SESSION: V14}
+"""Versions that allow a request to be encapsulated, where the request itself is older (10.24.2)."""
 _MOST_REQUESTS = 1024
 """Encapsulated requests in one flow; a chain in small portions needs the most."""
 
@@ -196,9 +200,12 @@ def _call(
             error_code=ErrorCode.UNSUPPORTED_REQUEST,
             error_data=raw[1],
         )
+    _check_phase(link, RequestCode(raw[1]))
     request, consumed = entry.message.parse(
         raw, for_request(connection.context, None, requester_side=True)
     )
+    if any(raw[consumed:]):
+        raise ProtocolViolation(f"{len(raw) - consumed} bytes follow {entry.message.name}")
     call = Call(
         connection=connection,
         session=link.session,
@@ -210,3 +217,26 @@ def _call(
         peer=Peer(),
     )
     return call, entry.handler
+
+
+def _check_phase(link: Link, code: RequestCode) -> None:
+    """Refuse what is not legal here and now; in a handshake `permitted` has said so already.
+
+    Raises:
+        ProtocolViolation: with the ERROR that the table of states gives.
+    """
+    connection, session = link.connection, link.session
+    version = connection.version
+    verdict: object = None
+    if version < _SINCE.get(code, SINCE[code]):
+        verdict = Refusal(ErrorCode.UNSUPPORTED_REQUEST, code)
+    elif session is None:
+        verdict = in_connection(connection.phase, code, version)
+    elif session.established:
+        verdict = session.permits(code)
+    if isinstance(verdict, Refusal):
+        raise ProtocolViolation(
+            f"{code.name} may not be encapsulated now",
+            error_code=verdict.error,
+            error_data=verdict.data,
+        )
