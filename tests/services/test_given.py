@@ -19,7 +19,7 @@ from spdmkit.device.folder import FolderDevice
 from spdmkit.errors import ConfigurationError, DecodeError, PeerError
 from spdmkit.identity.issue import Authority, Issuance, Profile
 from spdmkit.messages import V13, Context, ErrorCode, Registry
-from spdmkit.messages.dsp0287 import ServiceId
+from spdmkit.messages.dsp0287 import ServiceId, SessionMethod
 from spdmkit.messages.opaque import GeneralOpaqueData, OpaqueElement
 from spdmkit.protocol.link import Link
 from spdmkit.services import content, requests
@@ -123,9 +123,8 @@ async def test_only_newer_versions_are_taken_in_the_clear(
             expected = taken if number else True
             assert call.done is expected
             if not expected:
-                error = house.reports[0].error
-                assert isinstance(error, PeerError)
-                assert error.code == ErrorCode.SESSION_REQUIRED
+                assert call.endings[0].fate is Fate.REFUSED
+                assert house.reports[0].corrections
     assert house.holdings().policy.versions == {"rack": second if taken else first}
 
 
@@ -149,9 +148,33 @@ async def test_what_does_not_guarantee_itself_is_refused_in_the_clear(lab: Lab, 
         async with verifier_listens(lab, provider, mutual=False) as house:
             call = await house.call(Wish.of(service))
         assert not call.done
-        assert isinstance(house.reports[0].error, PeerError)
+        # A signature that does not hold is an error; what is only not guaranteed wants a session.
+        wrong = flaw in ("stranger", "altered")
+        assert isinstance(house.reports[0].error, PeerError) is wrong
+        assert (call.endings[0].fate is Fate.REFUSED) is not wrong
     assert not house.holdings().references
     assert house.holdings().policy is None
+
+
+@pytest.mark.parametrize("method", [None, SessionMethod.SESSION])
+async def test_what_does_not_convince_in_the_clear_is_given_in_a_session(
+    lab: Lab, method: SessionMethod | None
+) -> None:
+    """The device has the same version already: that is no reason to refuse whom it knows."""
+    signer = Signer()
+    signer.trusted_in(lab, "reference_signers")
+    signer.trusted_in(lab, "policy_signers")
+    provider = lab.provider(gifts=(gift(signer.corim(lab)),), policy_document=signer.policy(4))
+    wishes = [
+        Wish.of(service, session_method=method)
+        for service in (S.PROVISION_REFERENCE_MEASUREMENTS, S.PROVISION_VERIFICATION_POLICY)
+    ]
+    for _ in range(2):
+        async with verifier_listens(lab, provider) as house:
+            call = await house.call(*wishes)
+        assert call.done, house.reports[0].error
+    assert {each.session for each in house.reports[0].services} == {"key-exchange"}
+    assert house.reports[0].services[1].detail["given"].startswith("rack v4")
 
 
 async def test_another_name_does_not_make_an_old_policy_new(lab: Lab) -> None:

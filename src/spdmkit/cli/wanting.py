@@ -19,6 +19,7 @@ from spdmkit.attestation.results.dsp0287 import IndexVerification, unpack_result
 from spdmkit.attestation.results.json_result import to_dict
 from spdmkit.cli import failure
 from spdmkit.cli.connecting import key_log
+from spdmkit.cli.narrating import both, narrator
 from spdmkit.cli.text import escaped
 from spdmkit.device.folder import FolderDevice
 from spdmkit.errors import ConfigurationError, SpdmError
@@ -100,7 +101,15 @@ def dial(
     def failed(error: SpdmError, pause: float) -> None:
         failure.say(f"{error}; again in {pause:.1f} seconds")
 
-    caller = Caller(device, desk, on_failure=failed, tap=capture.dialled, events=key_log())
+    log = key_log()
+    caller = Caller(
+        device,
+        desk,
+        on_failure=failed,
+        tap=capture.dialled,
+        events=both(log, narrator(uri) if verbose else None),
+        log_keys=log is not None,
+    )
 
     before = _slots(device)
 

@@ -56,6 +56,7 @@ __all__ = [
     "Given",
     "GivenPolicy",
     "GivenReference",
+    "describe_policy",
     "elements_of",
     "policy_document",
     "read_given_policy",
@@ -281,6 +282,18 @@ def policy_document(data: bytes) -> bytes:
     if data[:1] == bytes([0xC0 | SIGN1_TAG]):
         return data
     return pack_policy(data)
+
+
+def describe_policy(document: bytes) -> str:
+    """Name and version of a policy in the form a device takes, its signature not verified.
+
+    Raises:
+        DecodeError, ConfigurationError: it is none.
+    """
+    content = document
+    if document[:1] == bytes([0xC0 | SIGN1_TAG]):
+        content = _open_signed_policy(document).payload or b""
+    return read_policy(unpack_policy(content), "policy").identifier
 
 
 def sign_policy(policy: bytes, key: PrivateKey, certificates: Sequence[bytes]) -> bytes:

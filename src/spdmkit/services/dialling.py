@@ -99,6 +99,7 @@ class Caller:
         tap: TapFactory | None = None,
         pool: WorkPool | None = None,
         events: EventSink | None = None,
+        log_keys: bool = False,
     ) -> None:
         """A caller.
 
@@ -110,7 +111,8 @@ class Caller:
             on_failure: told of a connection that failed, and of the pause that follows.
             tap: sees all bytes, for a capture.
             pool: runs the device's work; by default it runs in the event loop's thread.
-            events: told of sessions and their secrets, for a key log.
+            events: told of sessions and refusals, and of secrets when `log_keys`.
+            log_keys: for a key log.
         """
         self._desk = desk
         self._back_off = back_off
@@ -118,7 +120,7 @@ class Caller:
         self._on_failure = on_failure
         self._tap = tap
         self._pool = pool
-        self._make = responder_factory(device, lambda _info: events, log_keys=events is not None)
+        self._make = responder_factory(device, lambda _info: events, log_keys=log_keys)
 
     async def call(self, uri: str, wishes: Sequence[Wish], *, tries: int | None = 5) -> Call:
         """Dial until every wish is fulfilled or refused.

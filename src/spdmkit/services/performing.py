@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -13,18 +13,24 @@ from spdmkit.attestation.evidence import PROVISIONED_KEY
 from spdmkit.attestation.measurement_log import check_log
 from spdmkit.attestation.results.dsp0287 import pack_results
 from spdmkit.attestation.verification import EvidenceError, VerifiedEvidence, device_claims
-from spdmkit.errors import AuthenticationError, ProtocolViolation
-from spdmkit.messages import MeasurementKind, ResponderFlags
+from spdmkit.errors import AuthenticationError, PeerError, ProtocolViolation
+from spdmkit.messages import ErrorCode, MeasurementKind, ResponderFlags
 from spdmkit.messages.dsp0287 import ServiceId, ServiceRequest, ServiceState, SessionMethod
 from spdmkit.protocol.actions import Exchange, perform
 from spdmkit.protocol.requester.measurement_log import get_measurement_log
 from spdmkit.protocol.session import SessionKind
 from spdmkit.services import content
-from spdmkit.services.requests import send_verification_results, set_policy, set_reference
+from spdmkit.services.requests import (
+    is_mutual,
+    send_verification_results,
+    set_policy,
+    set_reference,
+)
 from spdmkit.services.rooms import Inapplicable
 
 if TYPE_CHECKING:
     from spdmkit.attestation.outcome import AttestationResult
+    from spdmkit.messages.opaque import OpaqueElement
     from spdmkit.protocol.link import Link
     from spdmkit.protocol.proofs import ProvenKey
     from spdmkit.services.provider import Gift
@@ -274,9 +280,8 @@ def _provision_reference(
             ServiceState.SERVICE_ID_NOT_AVAILABLE, "there are no reference values for this device"
         )
     guaranteed = all(each.signed for each in gifts)
-    room = yield from _room_for(visit, request, guaranteed=guaranteed)
     elements = content.elements_of([each.data for each in gifts])
-    yield from set_reference(room, elements, guaranteed=guaranteed)
+    yield from _give(visit, request, elements, set_reference, guaranteed=guaranteed)
     outcome.detail = {"given": [each.name for each in gifts]}
 
 
@@ -285,16 +290,36 @@ def _provision_policy(
 ) -> Exchange[None]:
     """PROVISION_VERIFICATION_POLICY."""
     provider = visit.provider
-    guaranteed = provider.policy_signed
-    room = yield from _room_for(visit, request, guaranteed=guaranteed)
     elements = content.elements_of([provider.policy_document])
-    yield from set_policy(room, elements, guaranteed=guaranteed)
-    outcome.detail = {"given": provider.verifier.policy.identifier}
+    guaranteed = provider.policy_signed
+    yield from _give(visit, request, elements, set_policy, guaranteed=guaranteed)
+    outcome.detail = {"given": content.describe_policy(provider.policy_document)}
 
 
-def _room_for(visit: Visit, request: ServiceRequest, *, guaranteed: bool) -> Exchange[Link]:
-    """Where data may be given: a mutually authenticated session unless it guarantees itself."""
-    return (yield from visit.rooms.enter(request, mutual=not guaranteed))
+def _give(
+    visit: Visit,
+    request: ServiceRequest,
+    elements: Sequence[OpaqueElement],
+    send: Callable[..., Exchange[None]],
+    *,
+    guaranteed: bool,
+) -> Exchange[None]:
+    """Give data in a mutually authenticated session, or anywhere if it guarantees itself.
+
+    What it guarantees is for the device to say: its signers, its clock, what it holds already.
+    """
+    room: Link = yield from visit.rooms.enter(request, mutual=not guaranteed)
+    try:
+        yield from send(room, elements, guaranteed=guaranteed)
+    except PeerError as error:
+        if is_mutual(room) or error.code not in _WANTS_SESSION:
+            raise
+        room = yield from visit.rooms.enter(request, mutual=True)
+        yield from send(room, elements, guaranteed=guaranteed)
+
+
+_WANTS_SESSION: Final = frozenset({ErrorCode.SESSION_REQUIRED, ErrorCode.UNSPECIFIED})
+"""How a device answers data that does not convince it where it came."""
 
 
 def _claims(visit: Visit) -> Exchange[Any]:
