@@ -31,3 +31,12 @@ def test_proxy() -> None:
     assert 0 < document["straight_us"] < document["proxy_us"]
     text = spdm("bench", "proxy", "--count", "50", "--size", "4000").stdout
     assert "bare relay" in text
+
+
+def test_hostile() -> None:
+    done = spdm("bench", "hostile", "--hostile", "60", "--honest", "5", "--json")
+    found = json.loads(done.stdout)
+    assert found["failed"] == 0
+    assert found["hostile"] == 60
+    assert found["median_beside_ms"] > 0
+    assert found["ratio"] < 20  # generous: how slow, not how fast

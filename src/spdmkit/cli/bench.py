@@ -202,6 +202,50 @@ def verifier(
     return 0 if figures.trusted == figures.devices and not figures.lost else 1
 
 
+@command.command(name="hostile", epilog=example("spdm bench hostile --hostile 4900 --honest 100"))
+@click.option(
+    "--hostile", type=click.IntRange(1), default=4900, show_default=True, help="Hostile clients."
+)
+@click.option(
+    "--honest", type=click.IntRange(1), default=100, show_default=True, help="Honest clients."
+)
+@common
+def hostile(
+    hostile: int,
+    honest: int,
+    as_json: bool,
+    verbose: bool,  # noqa: ARG001 - every command has -v
+) -> int:
+    """What honest clients of a device notice of a crowd of hostile ones.
+
+    The crowd is silent (40 %), sends a byte a second (20 %), garbage, oversize frames, half a
+    frame, or half a negotiation (10 % each), and comes back when it is thrown out.
+    """
+    import statistics
+
+    from spdmkit.bench.hostile import measure_hostile
+
+    found = measure_hostile(hostile, honest)
+    alone, beside = statistics.median(found.alone), statistics.median(found.beside)
+    document = {
+        "benchmark": "hostile",
+        "hostile": found.hostile,
+        "honest": found.honest,
+        "median_alone_ms": round(alone * 1000, 1),
+        "median_beside_ms": round(beside * 1000, 1),
+        "ratio": round(found.ratio, 2),
+        "ratio_95th_percentile": round(found.worst_ratio, 2),
+        "bar": 2.0,
+        "failed": found.failed,
+    }
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for name, value in document.items():
+            click.echo(f"{name.replace('_', ' '):24} {value}")
+    return 0 if not found.failed else 1
+
+
 @command.command(name="proxy", epilog=example("spdm bench proxy --count 5000"))
 @click.option(
     "--count", type=click.IntRange(50), default=2000, show_default=True, help="How often."
