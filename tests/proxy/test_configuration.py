@@ -71,6 +71,7 @@ def test_everything() -> None:
 
 
 DEVICE = '[[device]]\nto = "mctp://1/9"\nlisten = "tcp://:4194"\n'
+LINE = '[[device]]\nto = "mctp+serial:///dev/x"\nlisten = "tcp://:1"\n'
 BUS = '[[bus]]\nto = "mctp://1"\neids = [9]\nlisten = "tcp://:1"\nfirst_port = 4200\n'
 
 
@@ -106,6 +107,15 @@ BUS = '[[bus]]\nto = "mctp://1"\neids = [9]\nlisten = "tcp://:1"\nfirst_port = 4
         (BUS.replace("[9]", '["9-8"]'), "proxy.toml:3: bus.eids holds 9-8"),
         (BUS.replace("[9]", '["x"]'), "proxy.toml:3: bus.eids must hold endpoint ids"),
         (BUS.replace("mctp://1", "mctp://1/9"), "proxy.toml:2: bus.to must be an MCTP network"),
+        (BUS.replace("mctp://1", "mctp+serial:///dev/x?peer=9"), "proxy.toml:2: bus.to must not"),
+        (
+            LINE + LINE.replace("x", "x?peer=9").replace(":1", ":2"),
+            "proxy.toml:2: several devices on one line need peer=",
+        ),
+        (
+            LINE.replace("x", "x?peer=9") + LINE.replace("x", "x?mtu=64&peer=9"),
+            "proxy.toml:5: to /dev/x endpoint 9 belongs to device 1 already",
+        ),
         (BUS.replace("4200", "65300"), "proxy.toml:5: bus.first_port must be a port"),
         (BUS.replace("first_port = 4200\n", ""), "proxy.toml:1: bus needs first_port"),
         ("\xff", "proxy.toml"),
@@ -115,6 +125,18 @@ def test_mistakes_name_their_line(text: str, complaint: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_configuration(text.encode("latin-1"), "proxy.toml")
     assert complaint in str(caught.value)
+
+
+def test_a_line_with_a_bridge() -> None:
+    text = BUS.replace("mctp://1", "mctp+serial:///dev/ttyS1?mtu=128").replace("[9]", '["9-10"]')
+    found = parse_configuration(text.encode(), "proxy.toml")
+    assert found.shared_lines() == {"/dev/ttyS1"}
+    route = found.buses[0].route(10)
+    assert str(route.to) == "mctp+serial:///dev/ttyS1?peer=10&mtu=128"
+    assert route.name == "mctp+serial:///dev/ttyS1-10"
+    text = LINE.replace("x", "x?peer=9") + LINE.replace("x", "x?peer=10").replace(":1", ":2")
+    assert parse_configuration(text.encode(), "proxy.toml").shared_lines() == {"/dev/x"}
+    assert parse_configuration(LINE.encode(), "proxy.toml").shared_lines() == frozenset()
 
 
 def test_a_file(tmp_path: Path) -> None:

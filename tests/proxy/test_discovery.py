@@ -73,12 +73,19 @@ async def test_a_bus_is_searched_again_and_again(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(discovery, "CONTROL_WAIT", 0.01)
     bridge = Bridge({9: (5, 6), 10: (1,)})
 
-    async def over_bridge(uri: object, patience: float) -> object:
+    async def over_bridge(uri: object, patience: float, *, buses: object) -> object:
         return await discover(uri, patience, calls=bridge)  # type: ignore[arg-type]  # as it comes
 
     monkeypatch.setattr(service, "discover", over_bridge)
     bus = Bus(
-        "bp", 1, (9, 10, 11), parse_uri("tcp://127.0.0.1:0", listen=True), 0, 0.05, (), Limits()
+        "bp",
+        parse_uri("mctp://1/8"),
+        (9, 10, 11),
+        parse_uri("tcp://127.0.0.1:0", listen=True),
+        0,
+        0.05,
+        (),
+        Limits(),
     )
     # Ports of the test's choosing: the first that are free.
     monkeypatch.setattr(Bus, "route", _anywhere)

@@ -25,7 +25,8 @@ allow = ["192.0.2.7"]
 
 [[bus]]
 name = "backplane"
-to = "mctp://1"                      # every endpoint below that announces SPDM
+to = "mctp://1"                      # or a serial line with a bridge; every endpoint below
+                                     # that announces SPDM
 eids = [9, "20-30"]
 listen = "tcp://192.0.2.10"
 first_port = 4200                    # an endpoint's port is this plus its id
@@ -35,8 +36,9 @@ rescan = 60
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +47,7 @@ from spdmkit.attestation.toml_lines import LineMap, parse_toml
 from spdmkit.errors import ConfigurationError
 from spdmkit.proxy.device import DeviceRoute, Network, parse_network
 from spdmkit.proxy.leases import Limits
-from spdmkit.transports.uri import EndpointUri, parse_uri
+from spdmkit.transports.uri import EndpointUri, MctpAddress, SerialLine, parse_uri
 
 __all__ = ["Bus", "ProxyConfiguration", "read_configuration"]
 
@@ -63,7 +65,7 @@ class Bus:
 
     Attributes:
         name: prefix of the devices' names.
-        network: MCTP network number.
+        to: the network, with any endpoint's id in it, or the serial line with a bridge at its end.
         eids: endpoint ids to ask.
         listen: where to listen; its port is replaced.
         first_port: an endpoint's port is this plus its id.
@@ -72,7 +74,7 @@ class Bus:
     """
 
     name: str
-    network: int
+    to: EndpointUri
     eids: tuple[int, ...]
     listen: EndpointUri
     first_port: int
@@ -84,11 +86,19 @@ class Bus:
         """The device at an endpoint id."""
         return DeviceRoute(
             name=f"{self.name}-{eid}",
-            to=parse_uri(f"mctp://{self.network}/{eid}"),
+            to=replace(self.to, address=self._address(eid)),
             listen=(self.listen.with_port(self.first_port + eid),),
             allow=self.allow,
             limits=self.limits,
         )
+
+    def _address(self, eid: int) -> MctpAddress | SerialLine:
+        address = self.to.address
+        if isinstance(address, SerialLine):
+            return replace(address, peer=eid)
+        if not isinstance(address, MctpAddress):
+            raise ConfigurationError(f"{self.to} is no MCTP network")
+        return replace(address, eid=eid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,19 @@ class ProxyConfiguration:
     metrics: tuple[str, int] | None = None
     status_file: Path | None = None
     journal: Path | None = None
+
+    def shared_lines(self) -> frozenset[str]:
+        """Paths of the ttys behind which there are several devices."""
+        paths = Counter(
+            device.to.address.device
+            for device in self.devices
+            if isinstance(device.to.address, SerialLine)
+        )
+        bridged = (bus.to.address for bus in self.buses)
+        return frozenset(
+            [path for path, count in paths.items() if count > 1]
+            + [address.device for address in bridged if isinstance(address, SerialLine)]
+        )
 
 
 class _Table:
@@ -248,12 +271,17 @@ def _eids(value: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _network_number(value: Any) -> int:
+def _bus_address(value: Any) -> EndpointUri:
     text = _text(value)
+    if text.startswith("mctp+serial://"):
+        uri = parse_uri(text)
+        if "peer=" in text:
+            raise ValueError("must not name one endpoint: eids names those to ask")
+        return uri
     number = text.removeprefix("mctp://").rstrip("/")
     if not text.startswith("mctp://") or not number.isdigit():
-        raise ValueError('must be an MCTP network, as in "mctp://1"')
-    return parse_uri(f"mctp://{number}/9").address.network  # type: ignore[union-attr]  # the scheme says which
+        raise ValueError('must be an MCTP network or a serial line, as in "mctp://1"')
+    return parse_uri(f"mctp://{number}/{_EIDS[0]}")
 
 
 def _port(value: Any) -> int:
@@ -295,10 +323,10 @@ def _device(table: _Table, allow: tuple[Network, ...], limits: Limits) -> Device
 
 
 def _bus(table: _Table, allow: tuple[Network, ...], limits: Limits) -> Bus:
-    network = table.demand("to", _network_number)
+    to = table.demand("to", _bus_address)
     bus = Bus(
-        name=table.take("name", _text, f"mctp{network}"),
-        network=network,
+        name=table.take("name", _text, str(to).partition("?")[0]),
+        to=to,
         eids=table.demand("eids", _eids),
         listen=table.demand("listen", lambda value: tcp_address(_text(value), listen=True)),
         first_port=table.demand("first_port", _port),
@@ -345,7 +373,14 @@ def parse_configuration(data: bytes, source: str) -> ProxyConfiguration:
     if not devices and not buses:
         raise ConfigurationError(f"{source}: no [[device]] and no [[bus]]")
     _all_different(devices, source, lines)
-    return ProxyConfiguration(devices, buses, metrics, status_file, journal)
+    found = ProxyConfiguration(devices, buses, metrics, status_file, journal)
+    shared = found.shared_lines()
+    for number, device in enumerate(devices):
+        address = device.to.address
+        if isinstance(address, SerialLine) and address.peer is None and address.device in shared:
+            line = lines.line(("device", number, "to"))
+            raise ConfigurationError(f"{source}:{line}: several devices on one line need peer=")
+    return found
 
 
 def _as_it_is(value: Any) -> Any:
@@ -361,7 +396,7 @@ def _tables(value: Any) -> list[Any]:
 def _all_different(devices: Iterable[DeviceRoute], source: str, lines: LineMap) -> None:
     seen: dict[tuple[str, str], int] = {}
     for number, device in enumerate(devices):
-        keys = [("to", str(device.to.address)), ("name", device.name)]
+        keys = [("to", _endpoint_of(device)), ("name", device.name)]
         keys += [("listen", str(uri.address)) for uri in device.listen if uri.host.port]
         for key in keys:
             if key in seen:
@@ -370,6 +405,13 @@ def _all_different(devices: Iterable[DeviceRoute], source: str, lines: LineMap) 
                     f"{source}:{line}: {key[0]} {key[1]} belongs to device {seen[key] + 1} already"
                 )
             seen[key] = number
+
+
+def _endpoint_of(device: DeviceRoute) -> str:
+    """What no two devices may have: several on one line have an id each."""
+    address = device.to.address
+    peer = address.peer if isinstance(address, SerialLine) else None
+    return str(address) if peer is None else f"{address} endpoint {peer}"
 
 
 def read_configuration(path: Path) -> ProxyConfiguration:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from spdmkit.errors import SpdmError, TransportError
+from spdmkit.proxy.bus import SerialBuses
 from spdmkit.proxy.carriage import Carriage, Ending
 from spdmkit.proxy.client import Client
 from spdmkit.proxy.discovery import discover
@@ -124,8 +125,17 @@ class ProxiedDevice:
         uris: where it is listened for, with real ports.
     """
 
-    def __init__(self, route: DeviceRoute, journal: Journal) -> None:
-        """Nothing is listened on yet."""
+    def __init__(
+        self, route: DeviceRoute, journal: Journal, buses: SerialBuses | None = None
+    ) -> None:
+        """Nothing is listened on yet.
+
+        Args:
+            route: its configuration.
+            journal: where to write what happens.
+            buses: serial lines that it may share with others.
+        """
+        self._buses = buses
         self.route = route
         self.figures = DeviceFigures(route.name, str(route.to))
         self.uris: list[EndpointUri] = []
@@ -272,7 +282,7 @@ class ProxiedDevice:
 
     async def _look(self) -> None:
         try:
-            found = await discover(self.route.to, self.route.limits.opening)
+            found = await discover(self.route.to, self.route.limits.opening, buses=self._buses)
         except SpdmError as error:
             self._found(up=False, why=str(error))
         else:
@@ -318,7 +328,7 @@ class ProxiedDevice:
     async def _lend(self, visitor: _Visitor) -> Ending:
         limits = self.route.limits
         try:
-            line = await open_line(self.route.to, limits.opening, self.route.taps[1])
+            line = await open_line(self.route.to, limits.opening, self.route.taps[1], self._buses)
         except SpdmError as error:
             self._found(up=False, why=str(error))
             return Ending("unreachable", str(error))

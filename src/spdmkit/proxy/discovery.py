@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from spdmkit.errors import DeadlineExceeded, TransportError
+from spdmkit.proxy.bus import SerialBuses
 from spdmkit.proxy.line import open_line
 from spdmkit.transports.mctp import control
 from spdmkit.transports.mctp.framing import (
@@ -19,20 +20,27 @@ from spdmkit.transports.uri import EndpointUri, MctpAddress
 __all__ = ["discover"]
 
 
-async def discover(uri: EndpointUri, patience: float, *, calls: Calls | None = None) -> Discovered:
+async def discover(
+    uri: EndpointUri,
+    patience: float,
+    *,
+    calls: Calls | None = None,
+    buses: SerialBuses | None = None,
+) -> Discovered:
     """Ask an endpoint what it is.
 
     Args:
         uri: its address.
         patience: seconds for it.
         calls: system calls on MCTP sockets; the real ones by default.
+        buses: serial lines that several devices share.
 
     Raises:
         SpdmError: nobody answers, or it does not announce SPDM.
     """
     if isinstance(uri.address, MctpAddress):
         return await _over_sockets(uri.address, calls)
-    line = await open_line(uri, patience)
+    line = await open_line(uri, patience, buses=buses)
     try:
         if isinstance(line.framing, MctpSerialFraming) and line.framing.found is not None:
             return line.framing.found

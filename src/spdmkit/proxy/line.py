@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from spdmkit.errors import DeadlineExceeded, SpdmError, TransportError
 from spdmkit.protocol.frames import Frame
+from spdmkit.proxy.bus import SerialBuses
 from spdmkit.proxy.watching import watched
 from spdmkit.transports.conduit import TapFactory
 from spdmkit.transports.dial import resolve, tune
@@ -22,8 +23,9 @@ from spdmkit.transports.framing import (
     Role,
     Side,
 )
+from spdmkit.transports.mctp.transport import requester_framing
 from spdmkit.transports.registry import framing_for, is_socket_scheme, transport_for
-from spdmkit.transports.uri import EndpointUri, Host
+from spdmkit.transports.uri import EndpointUri, Host, SerialLine
 from spdmkit.transports.wires import WireTransport
 
 __all__ = ["DeviceLine", "open_line", "open_socket"]
@@ -260,13 +262,19 @@ async def _connected(
     raise failure
 
 
-async def open_line(uri: EndpointUri, patience: float, tap: TapFactory | None = None) -> DeviceLine:
+async def open_line(
+    uri: EndpointUri,
+    patience: float,
+    tap: TapFactory | None = None,
+    buses: SerialBuses | None = None,
+) -> DeviceLine:
     """Reach a device.
 
     Args:
         uri: its address.
         patience: seconds for connecting, and again for opening.
         tap: sees all bytes, for a capture.
+        buses: serial lines that several devices share.
 
     Raises:
         SpdmError: it is not there, or is no SPDM device.
@@ -281,6 +289,9 @@ async def open_line(uri: EndpointUri, patience: float, tap: TapFactory | None = 
         except OSError as error:
             sock.close()
             raise TransportError(f"the device's line broke: {error}") from error
+    elif buses is not None and isinstance(uri.address, SerialLine) and buses.shares(uri):
+        line = DeviceLine(requester_framing(uri.address, assigns=False))
+        buses.sit(uri, watched(line, tap, ("mctp", str(uri))))
     else:
         dialled = transport_for(uri).dial(uri, role=Role.REQUESTER, timeout=patience)
         line = DeviceLine(dialled.framing)

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from spdmkit.attestation.files import write_atomic
 from spdmkit.errors import SpdmError, TransportError
+from spdmkit.proxy.bus import SerialBuses
 from spdmkit.proxy.configuration import Bus, ProxyConfiguration
 from spdmkit.proxy.device import DeviceRoute, ProxiedDevice
 from spdmkit.proxy.discovery import discover
@@ -54,6 +55,7 @@ class Proxy:
         self._configuration = configuration
         self._journal = journal
         self._on_listening = on_listening
+        self._buses = SerialBuses(configuration.shared_lines())
         self._started = time.time()
         self._status_page: StatusPage | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -122,7 +124,7 @@ class Proxy:
         }
 
     async def _add(self, route: DeviceRoute) -> ProxiedDevice:
-        device = ProxiedDevice(route, self._journal)
+        device = ProxiedDevice(route, self._journal, self._buses)
         self.devices[route.name] = device
         try:
             await device.start()
@@ -156,7 +158,7 @@ class Proxy:
 
     async def _try(self, route: DeviceRoute) -> None:
         try:
-            found = await discover(route.to, route.limits.opening)
+            found = await discover(route.to, route.limits.opening, buses=self._buses)
         except TransportError:
             return
         except SpdmError as error:

@@ -70,19 +70,20 @@ Asking: TypeAlias = Generator[tuple[int, bytes], bytes | None, T]
 Discovery: TypeAlias = Asking[Discovered]
 
 
-def discover(station: Station, peer: int | None) -> Discovery:
+def discover(station: Station, peer: int | None, *, assigns: bool = True) -> Discovery:
     """Find out who is at the other end of a point-to-point line.
 
     Args:
         station: our end.
         peer: the endpoint id that the other end has or is to have, None for either.
+        assigns: give an endpoint an id when it has none, or not the one it is to have.
 
     Raises:
         DeadlineExceeded: nobody answers.
         PeerError: the endpoint refuses.
         TransportError: it refuses its id.
     """
-    eid = yield from _present_id(station, peer)
+    eid = yield from _present_id(station, peer, assigns=assigns)
     assigned = eid is None
     if eid is None:
         wanted = peer or _other_than(station.status.eid)
@@ -104,13 +105,15 @@ def discover(station: Station, peer: int | None) -> Discovery:
     return Discovered(eid, types, assigned, versions)
 
 
-def _present_id(station: Station, peer: int | None) -> Asking[int | None]:
+def _present_id(station: Station, peer: int | None, *, assigns: bool) -> Asking[int | None]:
     """The id that the endpoint has and may keep, None when it needs one."""
     if peer is not None:
         request = control.get_endpoint_id(station.next_instance())
         response = yield peer, request
         if response is not None:
             return peer
+        if not assigns:
+            raise DeadlineExceeded(f"endpoint {peer} does not answer on the MCTP line")
     request = control.get_endpoint_id(station.next_instance())
     data = yield from _asked(NULL_EID, request)
     status = control.read_endpoint_id(data)
@@ -149,6 +152,7 @@ class MctpSerialFraming(Framing):
         *,
         eid: int | None = None,
         peer: int | None = None,
+        assigns: bool = True,
         unit: int = BASELINE_UNIT,
         max_frame: int = MAX_FRAME,
         status: control.EidStatus | None = None,
@@ -161,6 +165,7 @@ class MctpSerialFraming(Framing):
             role: requesters open by the control protocol.
             eid: our endpoint id; a requester is the bus owner, a responder may wait for one.
             peer: the other end's endpoint id, None to learn or assign it.
+            assigns: assign the other end's id where it needs one; not with a bridge there.
             unit: transmission unit of what we send, in bytes.
             max_frame: largest message or record accepted, in bytes.
             status: our endpoint id as an earlier conversation on this line left it.
@@ -179,6 +184,7 @@ class MctpSerialFraming(Framing):
         if status is not None:
             self.station.status = status
         self._peer = peer
+        self._assigns = assigns
         self._clock = clock
         self._decoder = serial.SerialDecoder()
         self._events: deque[FramingEvent] = deque()
@@ -217,7 +223,7 @@ class MctpSerialFraming(Framing):
     def start(self) -> bytes:
         """A requester's first control request."""
         if self.role is Role.REQUESTER:
-            self._discovery = discover(self.station, self._peer)
+            self._discovery = discover(self.station, self._peer, assigns=self._assigns)
             self._advance(None)
         return self._flush()
 

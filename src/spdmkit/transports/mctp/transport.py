@@ -17,7 +17,7 @@ from spdmkit.transports.mctp.tty import Tty, create_pty, open_tty
 from spdmkit.transports.registry import Line, Wire
 from spdmkit.transports.uri import EndpointUri, MctpAddress, SerialLine
 
-__all__ = ["KernelTransport", "SerialTransport"]
+__all__ = ["KernelTransport", "SerialTransport", "requester_framing"]
 
 _BITS_PER_BYTE = 10
 """A byte on a serial line: a start bit, eight bits, a stop bit."""
@@ -41,13 +41,7 @@ class SerialTransport:
         _requester_dials(role)
         address = _serial(uri)
         line = _open(address)
-        framing = MctpSerialFraming(
-            role,
-            eid=address.eid,
-            peer=address.peer,
-            unit=address.mtu or BASELINE_UNIT,
-            rule=_rule(address),
-        )
+        framing = requester_framing(address)
         return Line(line, framing, f"mctp:{framing.station.status.eid}", address.device)
 
     def listen(self, uri: EndpointUri, *, roles: Collection[Role]) -> SingleLineAcceptor:
@@ -89,6 +83,23 @@ class KernelTransport:
             return Line(wire, MctpMessageFraming(Role.RESPONDER), f"mctp:{address}", "mctp:peer")
 
         return SingleLineAcceptor(uri, KernelResponder(address, self._calls), line)
+
+
+def requester_framing(address: SerialLine, *, assigns: bool = True) -> MctpSerialFraming:
+    """The framing of a requester on a serial line.
+
+    Args:
+        address: the line and its options.
+        assigns: assign the other end's endpoint id where it needs one.
+    """
+    return MctpSerialFraming(
+        Role.REQUESTER,
+        eid=address.eid,
+        peer=address.peer,
+        assigns=assigns,
+        unit=address.mtu or BASELINE_UNIT,
+        rule=_rule(address),
+    )
 
 
 def _open(address: SerialLine) -> Tty:
