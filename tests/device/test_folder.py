@@ -38,6 +38,11 @@ def test_every_kind_of_key(tmp_path: Path, algorithm: str) -> None:
     FolderDevice.load(tmp_path / "device")
 
 
+def test_as_a_requester_it_says_the_same_of_itself(made: Path) -> None:
+    device = FolderDevice.load(made)
+    assert device.credentials.endpoint_info == {1: device.endpoint_info(1)}
+
+
 def test_private_files_are_for_their_owner_only(made: Path) -> None:
     for path in (*(made / "keys").iterdir(), made / "psk.toml"):
         assert path.stat().st_mode & 0o077 == 0

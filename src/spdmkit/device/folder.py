@@ -240,6 +240,12 @@ class FolderDevice:
             provisioned_key=provisioned,
             bare=bare,
             slot_size=MAX_CHAIN,
+            # As a requester that is asked what it is, the folder answers the same.
+            endpoint_info={
+                int(code): info
+                for code in EndpointInfoSubCode
+                if (info := self.endpoint_info(code)) is not None
+            },
         )
 
     # -- what the responder asks ----------------------------------------------------------------
