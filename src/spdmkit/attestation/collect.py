@@ -36,9 +36,9 @@ from spdmkit.messages import (
     MeasurementSummaryHashType,
     ResponderFlags,
 )
-from spdmkit.protocol.actions import Exchange, perform
+from spdmkit.protocol.actions import Exchange, Meanwhile, settled
 from spdmkit.protocol.requester.certificates import SlotDigests, get_certificate, get_digests
-from spdmkit.protocol.requester.challenge import VerifiedChallenge, challenge
+from spdmkit.protocol.requester.challenge import VerifiedChallenge, challenge_answered
 from spdmkit.protocol.requester.encapsulated import authenticate_basic
 from spdmkit.protocol.requester.measurement_log import get_measurement_log
 from spdmkit.protocol.requester.measurements import (
@@ -162,11 +162,16 @@ def collect(
     if not connection.settings.keep_messages:
         raise ConfigurationError("evidence needs settings that keep messages")
     yield from negotiate(link)
-    digests, key = yield from authenticate(link, trust, wanted.slot)
+    digests, chain = yield from _authentication(link, trust, wanted.slot, None)
     steps: list[Step] = []
-    challenged = yield from _challenge(link, key, wanted, steps)
+    # Each verification is done while the device works on the next answer, which needs nothing from
+    # it: its processor and ours work at the same time.
+    challenged = yield from _challenge(link, chain, wanted, steps)
+    key = yield from settled(chain)
     opened: OpenedSession | None = None
     if wanted.session:
+        if challenged is not None:
+            yield from settled(challenged)
         opened = yield from key_exchange(
             link, key, slot_id=wanted.slot, summary=_summary(connection)
         )
@@ -197,7 +202,7 @@ def collect_more(
     if not link.connection.settings.keep_messages:
         raise ConfigurationError("evidence needs settings that keep messages")
     steps: list[Step] = []
-    challenged = yield from _challenge(link, key, wanted, steps)
+    challenged = yield from _challenge(link, Meanwhile(lambda: key), wanted, steps)
     return (yield from _read(link, key, wanted, challenged, opened, steps))
 
 
@@ -205,19 +210,20 @@ def _read(
     link: Link,
     key: ProvenKey,
     wanted: Wanted,
-    challenged: VerifiedChallenge | None,
+    challenged: Meanwhile[VerifiedChallenge] | None,
     opened: OpenedSession | None,
     steps: list[Step],
 ) -> Exchange[Collected]:
     """Measure, in the session if there is one, and put the evidence together."""
     connection = link.connection
     inside = link if opened is None else opened.link
-    measured, unsigned, log = yield from _measure(inside, key, wanted, steps)
+    measured, unsigned, log = yield from _measure(inside, key, wanted, steps, challenged)
+    answered = None if challenged is None else (yield from settled(challenged))
     vouching = opened if opened is not None and _same(opened.key, key) else None
     proof = LiveProof(
         key,
         connection.vca,
-        challenged,
+        answered,
         measured,
         vouching,
         unsigned if vouching is not None else (),
@@ -262,11 +268,20 @@ def authenticate(
         ConfigurationError: there is nothing to believe it by.
         SpdmError: as `Link.ask`.
     """
+    found, chain = yield from _authentication(link, trust, slot_id, digests)
+    return found, (yield from settled(chain))
+
+
+def _authentication(
+    link: Link, trust: DeviceTrust, slot_id: int, digests: SlotDigests | None
+) -> Exchange[tuple[SlotDigests | None, Meanwhile[ProvenKey]]]:
+    """As `authenticate`, with the verification of the chain left to be done."""
     if slot_id == PROVISIONED_KEY:
-        if trust.public_key is None:
+        provisioned = trust.public_key
+        if provisioned is None:
             raise ConfigurationError("slot 255 needs the device's public key")
-        trust.public_key.check_algorithm(link.peer_signature)
-        return None, trust.public_key
+        provisioned.check_algorithm(link.peer_signature)
+        return None, Meanwhile(lambda: provisioned)
     if not link.connection.flag(F.CERT_CAP):
         raise AuthenticationError(
             "chain", "the device has no certificates (CERT_CAP)", hint="try --public-key or --psk"
@@ -286,7 +301,7 @@ def authenticate(
     version = link.connection.version
     policy = trust.chain_policy(version, slot.model or CertificateModel.NONE)
     algorithm = link.peer_signature
-    verified = yield from perform(
+    return digests, Meanwhile(
         lambda: verify_chain(
             chain,
             anchors,
@@ -298,7 +313,6 @@ def authenticate(
             cache=trust.cache,
         )
     )
-    return digests, verified
 
 
 def _summary(connection: Connection) -> int:
@@ -309,21 +323,30 @@ def _summary(connection: Connection) -> int:
 
 
 def _challenge(
-    link: Link, key: ProvenKey, wanted: Wanted, steps: list[Step]
-) -> Exchange[VerifiedChallenge | None]:
+    link: Link, key: Meanwhile[ProvenKey], wanted: Wanted, steps: list[Step]
+) -> Exchange[Meanwhile[VerifiedChallenge] | None]:
     connection = link.connection
     if not wanted.challenge or not connection.flag(F.CHAL_CAP):
         why = "not asked for" if not wanted.challenge else "the device cannot be challenged"
         steps.append(Step("challenge", StepOutcome.SKIPPED, why))
         return None
-    challenged = yield from challenge(link, key, slot_id=wanted.slot, summary=_summary(connection))
-    if challenged.basic_mutual_auth and connection.credentials is not None:
-        yield from authenticate_basic(link, connection.credentials)
+    challenged = yield from challenge_answered(
+        link, key, slot_id=wanted.slot, summary=_summary(connection)
+    )
+    if connection.credentials is not None:
+        # Whom we are to prove ourselves to has proven itself first.
+        answered = yield from settled(challenged)
+        if answered.basic_mutual_auth:
+            yield from authenticate_basic(link, connection.credentials)
     return challenged
 
 
 def _measure(
-    link: Link, key: ProvenKey, wanted: Wanted, steps: list[Step]
+    link: Link,
+    key: ProvenKey,
+    wanted: Wanted,
+    steps: list[Step],
+    meanwhile: Meanwhile[VerifiedChallenge] | None,
 ) -> Exchange[tuple[SignedMeasurements | None, tuple[MeasurementBlock, ...], bytes]]:
     """All measurements, signed where the device signs, and the log that leads to them.
 
@@ -345,7 +368,12 @@ def _measure(
             blocks = yield from get_measurements(link, raw=wanted.raw)
         else:
             measured = yield from get_signed_measurements(
-                link, key, slot_id=wanted.slot & 0xF, raw=wanted.raw, nonce=wanted.nonce
+                link,
+                key,
+                slot_id=wanted.slot & 0xF,
+                raw=wanted.raw,
+                nonce=wanted.nonce,
+                meanwhile=meanwhile,
             )
             if measured.content_changed is ContentChanged.CHANGED:
                 continue

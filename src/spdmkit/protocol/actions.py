@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from spdmkit.errors import TransportError
 from spdmkit.protocol.frames import Frame
@@ -25,6 +25,7 @@ __all__ = [
     "Done",
     "Event",
     "Exchange",
+    "Meanwhile",
     "Post",
     "Send",
     "Sleep",
@@ -32,10 +33,52 @@ __all__ = [
     "Woken",
     "Work",
     "perform",
+    "settled",
     "sleep",
 ]
 
 T = TypeVar("T")
+
+
+class Meanwhile(Generic[T]):
+    """Work to be done while the peer works on its answer; its outcome is asked for afterwards.
+
+    Whoever drives the exchange loses time when it takes no notice, and nothing else: `result` does
+    what was not done.
+
+    Attributes:
+        done: the outcome is there.
+    """
+
+    __slots__ = ("_call", "_error", "_result", "done")
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        """Work that is not done yet."""
+        self._call = call
+        self._result: T | None = None
+        self._error: Exception | None = None
+        self.done = False
+
+    def run(self) -> None:
+        """Do the work, once; what it raises is kept for `result`."""
+        if self.done:
+            return
+        try:
+            self._result = self._call()
+        except Exception as error:  # noqa: BLE001  # whoever asks for the result gets it
+            self._error = error
+        self.done = True
+
+    def result(self) -> T:
+        """What the work returned.
+
+        Raises:
+            Exception: what it raised.
+        """
+        self.run()
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]  # set by `run`
 
 
 @dataclass(slots=True)
@@ -46,10 +89,12 @@ class Send:
         frame: what to send, in one write.
         deadline: when to stop waiting, in seconds of the driver's monotonic clock. It has passed
             only when a read after it found nothing.
+        meanwhile: to be run before the exchange is resumed, or None.
     """
 
     frame: Frame
     deadline: float
+    meanwhile: Meanwhile[Any] | None = None
 
 
 @dataclass(slots=True)
@@ -135,6 +180,18 @@ def perform(call: Callable[[], T | Awaitable[T]]) -> Exchange[T]:
         result: T = event.result
         return result
     raise _unexpected(event)
+
+
+def settled(work: Meanwhile[T]) -> Exchange[T]:
+    """The result of work that should have been done meanwhile; if it was not, it is done now.
+
+    Raises:
+        Exception: what the work raised.
+        TransportError: the connection went away meanwhile.
+    """
+    if not work.done:
+        yield from perform(work.run)
+    return work.result()
 
 
 def sleep(until: float) -> Exchange[None]:

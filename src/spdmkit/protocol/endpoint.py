@@ -152,6 +152,10 @@ class RequesterEndpoint:
         self._current: Ticket[Any] | None = None
         self._waiting: Send | Wait | Sleep | int | None = None
         self._asked_in = b""
+        self._beside: int | None = None
+        """The job to be done beside the request on the wire, while it is not done."""
+        self._held: Frame | None = None
+        """The answer that came before that job was done."""
         self._outgoing: list[Frame] = []
         self._jobs: list[Job] = []
         self._tokens = itertools.count(1)
@@ -176,8 +180,12 @@ class RequesterEndpoint:
 
     def receive(self, frame: Frame, now: float) -> None:
         """The answer that the current exchange waits for, or application data in a session."""
-        if isinstance(self._waiting, (Send, Wait)) and not self._of_another_session(frame):
-            self._resume(frame)
+        waiting = isinstance(self._waiting, (Send, Wait)) and self._held is None
+        if waiting and not self._of_another_session(frame):
+            if self._beside is None:
+                self._resume(frame)
+            else:
+                self._held = frame
             return
         try:
             self._unasked(frame, now)
@@ -235,7 +243,7 @@ class RequesterEndpoint:
         """Wake or time out the current exchange."""
         waiting = self._waiting
         if isinstance(waiting, (Send, Wait)):
-            if now >= waiting.deadline:
+            if now >= waiting.deadline and self._held is None:
                 self._resume(DeadlinePassed())
         elif isinstance(waiting, Sleep):
             if now >= waiting.until:
@@ -247,7 +255,7 @@ class RequesterEndpoint:
         """When the current exchange must be woken, or a session needs a sign of life."""
         waiting = self._waiting
         if isinstance(waiting, (Send, Wait)):
-            return waiting.deadline
+            return waiting.deadline if self._held is None else None
         if isinstance(waiting, Sleep):
             return waiting.until
         if self._current is not None or not self.connection.sessions:
@@ -277,6 +285,11 @@ class RequesterEndpoint:
 
     def complete(self, token: int, outcome: Any | BaseException, now: float) -> None:  # noqa: ARG002  # the roles share a face
         """A job of the current exchange is done; one of a cancelled exchange is ignored."""
+        if self._beside == token:
+            self._beside = None
+            if self._held is not None:
+                self._resume(self._held)
+            return
         if self._waiting != token:
             return
         self._resume(outcome if isinstance(outcome, BaseException) else Done(outcome))
@@ -303,7 +316,7 @@ class RequesterEndpoint:
             event: what to resume it with: None to begin, an exception to raise in it.
         """
         exchange = ticket.exchange
-        self._waiting = None
+        self._waiting = self._beside = self._held = None
         try:
             if event is None:
                 action = next(exchange)
@@ -331,6 +344,9 @@ class RequesterEndpoint:
             self._outgoing.append(frame)
             ticket.sent = True
             self._waiting = action
+            if action.meanwhile is not None:
+                self._beside = next(self._tokens)
+                self._jobs.append(Job(self._beside, action.meanwhile.run))
         elif isinstance(action, Work):
             self._waiting = token = next(self._tokens)
             self._jobs.append(Job(token, action.call))
@@ -359,7 +375,7 @@ class RequesterEndpoint:
             ticket._finish(None, cancelled)  # see Ticket.cancel
             return
         waited_for_answer = isinstance(self._waiting, (Send, Wait))
-        self._waiting = None
+        self._waiting = self._beside = self._held = None
         self._current = None
         ticket._finish(None, cancelled)  # see Ticket.cancel
         if waited_for_answer:

@@ -8,7 +8,7 @@ one transfer (DSP0274 10.24), Busy and ResponseNotReady, the resets of transcrip
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spdmkit.crypto.signing import SigningContext
 from spdmkit.errors import (
@@ -40,6 +40,7 @@ from spdmkit.protocol.actions import (
     Closed,
     DeadlinePassed,
     Exchange,
+    Meanwhile,
     Post,
     Send,
     Wait,
@@ -128,20 +129,25 @@ class Link:
         session: the session requests go through, or None for the clear.
     """
 
-    __slots__ = ("connection", "session")
+    __slots__ = ("_meanwhile", "connection", "session")
 
     def __init__(self, connection: Connection, session: Session | None = None) -> None:
         self.connection = connection
         self.session = session
+        self._meanwhile: Meanwhile[Any] | None = None
 
     # -- one request, one answer ----------------------------------------------------------------
 
-    def ask(self, request: Message, expected: type[M]) -> Exchange[Answer[M]]:
+    def ask(
+        self, request: Message, expected: type[M], *, meanwhile: Meanwhile[Any] | None = None
+    ) -> Exchange[Answer[M]]:
         """Send a request and wait for its response.
 
         Args:
             request: what to send; its layout follows the negotiated version.
             expected: the class of the response.
+            meanwhile: work to do while the peer works on its answer. What it raises comes first:
+                it is about what was said before.
 
         Raises:
             PeerError: the peer answered with ERROR, or stayed Busy or not ready for too long.
@@ -155,8 +161,25 @@ class Link:
         self._before(code)
         context = self._context(request)
         sent = request.encode(context)
-        received = yield from self._settled(code, sent)
+        if meanwhile is None:
+            received = yield from self._settled(code, sent)
+        else:
+            received = yield from self._with(meanwhile, code, sent)
         return self._decoded(received, sent, expected, context)
+
+    def _with(self, meanwhile: Meanwhile[Any], code: int, sent: bytes) -> Exchange[bytes]:
+        """Send, and do something else until the answer comes."""
+        self._meanwhile = meanwhile
+        try:
+            received = yield from self._settled(code, sent)
+        except SpdmError:
+            if meanwhile.done:
+                meanwhile.result()
+            raise
+        finally:
+            self._meanwhile = None
+        meanwhile.result()
+        return received
 
     def ask_raw(self, message: bytes) -> Exchange[bytes]:
         """Send bytes as they are and return the peer's answer as it is, an ERROR too.
@@ -500,7 +523,8 @@ class Link:
             raise
 
     def _transfer(self, frame: Frame, deadline: float) -> Exchange[Frame]:
-        return (yield from self._awaited(Send(frame, deadline)))
+        meanwhile, self._meanwhile = self._meanwhile, None
+        return (yield from self._awaited(Send(frame, deadline, meanwhile)))
 
     def _awaited(self, action: Send | Wait) -> Exchange[Frame]:
         event = yield action

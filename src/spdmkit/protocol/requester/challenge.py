@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from spdmkit.crypto import signing
 from spdmkit.errors import AuthenticationError, ProtocolViolation
 from spdmkit.messages import Challenge, ChallengeAuth, MeasurementSummaryHashType
-from spdmkit.protocol.actions import perform
+from spdmkit.protocol.actions import Meanwhile, settled
 from spdmkit.protocol.credentials import PROVISIONED_KEY_SLOT
 from spdmkit.protocol.proofs import key_digest
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spdmkit.protocol.link import Link
     from spdmkit.protocol.proofs import ProvenKey
 
-__all__ = ["VerifiedChallenge", "challenge"]
+__all__ = ["VerifiedChallenge", "challenge", "challenge_answered"]
 
 _MAKER = object()
 
@@ -77,6 +77,28 @@ def challenge(
         ProtocolViolation: the answer is for another slot or does not echo our context.
         SpdmError: as `Link.ask`.
     """
+    answered = yield from challenge_answered(link, key, slot_id=slot_id, summary=summary)
+    return (yield from settled(answered))
+
+
+def challenge_answered(
+    link: Link,
+    key: ProvenKey | Meanwhile[ProvenKey],
+    *,
+    slot_id: int = 0,
+    summary: int = MeasurementSummaryHashType.NONE,
+) -> Exchange[Meanwhile[VerifiedChallenge]]:
+    """As `challenge`, up to the signature: its verification is left to the caller.
+
+    Args:
+        link: as for `challenge`.
+        key: the same, or its verification, which is done while the peer signs.
+        slot_id: as for `challenge`.
+        summary: as for `challenge`.
+
+    Raises:
+        SpdmError: as `challenge`, and what the verification of the key raises.
+    """
     connection = link.connection
     transcript = link.challenge_transcript
     nonce = connection.random(32)
@@ -86,7 +108,12 @@ def challenge(
         nonce=nonce,
         context=connection.random(8),
     )
-    answer = yield from link.ask(request, ChallengeAuth)
+    if isinstance(key, Meanwhile):
+        answer = yield from link.ask(request, ChallengeAuth, meanwhile=key)
+        proven = key.result()
+    else:
+        answer = yield from link.ask(request, ChallengeAuth)
+        proven = key
     message = answer.message
     if message.slot_id != slot_id & 0xF:
         raise ProtocolViolation(f"CHALLENGE_AUTH is for slot {message.slot_id}, not {slot_id}")
@@ -99,7 +126,7 @@ def challenge(
     if message.basic_mut_auth_req and not link.may_be_asked_back:
         raise ProtocolViolation("BasicMutAuthReq without MUT_AUTH_CAP and ENCAP_CAP of both sides")
     hash_algorithm = link.peer_hash
-    if message.cert_chain_hash != key_digest(key, hash_algorithm):
+    if message.cert_chain_hash != key_digest(proven, hash_algorithm):
         raise AuthenticationError(
             "challenge", "CertChainHash is not that of the chain that was verified"
         )
@@ -109,27 +136,30 @@ def challenge(
     signed = tuple(transcript.messages)
     transcript.reset()
     algorithm, context = link.challenge_signature
-    yield from perform(
-        lambda: signing.verify(
+    version = connection.version
+
+    def verify() -> VerifiedChallenge:
+        signing.verify(
             algorithm,
-            key.public_key,
+            proven.public_key,
             message.signature,
-            version=connection.version,
+            version=version,
             context=context,
             hash=hash_algorithm,
             digest=digest,
         )
-    )
-    return VerifiedChallenge(
-        slot_id=slot_id,
-        key=key,
-        nonce=nonce,
-        summary=message.measurement_summary_hash,
-        summary_type=summary,
-        slot_mask=message.slot_mask,
-        basic_mutual_auth=message.basic_mut_auth_req,
-        opaque_data=message.opaque_data,
-        signed=signed,
-        signature=message.signature,
-        maker=_MAKER,
-    )
+        return VerifiedChallenge(
+            slot_id=slot_id,
+            key=proven,
+            nonce=nonce,
+            summary=message.measurement_summary_hash,
+            summary_type=summary,
+            slot_mask=message.slot_mask,
+            basic_mutual_auth=message.basic_mut_auth_req,
+            opaque_data=message.opaque_data,
+            signed=signed,
+            signature=message.signature,
+            maker=_MAKER,
+        )
+
+    return Meanwhile(verify)

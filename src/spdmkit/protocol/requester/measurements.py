@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import InitVar, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spdmkit.crypto import signing
 from spdmkit.crypto.signing import SigningContext
@@ -16,7 +16,7 @@ from spdmkit.messages import (
     MeasurementOperation,
     Measurements,
 )
-from spdmkit.protocol.actions import perform
+from spdmkit.protocol.actions import Meanwhile, perform
 
 if TYPE_CHECKING:
     from spdmkit.protocol.actions import Exchange
@@ -113,6 +113,7 @@ def get_signed_measurements(
     fresh: bool = False,
     covered: tuple[MeasurementBlock, ...] = (),
     nonce: bytes | None = None,
+    meanwhile: Meanwhile[Any] | None = None,
 ) -> Exchange[SignedMeasurements]:
     """Measurements, and a signature over them and over all unsigned ones just before.
 
@@ -125,6 +126,7 @@ def get_signed_measurements(
         fresh: ask for new measurements (1.3).
         covered: blocks of the unsigned responses before, to stand in the result.
         nonce: 32 bytes for the answer to repeat under its signature; fresh random ones by default.
+        meanwhile: work to do while the peer measures and signs, as for `Link.ask`.
 
     Raises:
         AuthenticationError: step "signature".
@@ -138,7 +140,7 @@ def get_signed_measurements(
     request.signature_requested = True
     request.nonce = nonce
     request.slot_id = slot_id & 0xF
-    answer = yield from link.ask(request, Measurements)
+    answer = yield from link.ask(request, Measurements, meanwhile=meanwhile)
     message = answer.message
     _check(answer, request)
     if message.slot_id != request.slot_id:
