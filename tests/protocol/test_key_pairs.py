@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spdmkit.crypto.signing import LocalSigner
-from spdmkit.errors import PeerError, ProtocolViolation, ResetRequired
+from spdmkit.errors import PeerError, ProtocolViolation, ResetRequired, SpdmError
 from spdmkit.identity import Purpose, TrustAnchors, VerifiedChain, verify_chain
 from spdmkit.messages import (
     V12,
@@ -20,12 +20,15 @@ from spdmkit.messages import (
     KeyPairCapabilities,
     KeyPairOperation,
     KeyUsage,
+    RequesterFlags,
     ResponderFlags,
     SetKeyPairInfo,
     SetKeyPairInfoAck,
 )
+from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.credentials import Credentials, Slot
 from spdmkit.protocol.link import Link
+from spdmkit.protocol.requester import sessions
 from spdmkit.protocol.requester.certificates import get_certificate, get_digests
 from spdmkit.protocol.requester.challenge import challenge
 from spdmkit.protocol.requester.key_pairs import (
@@ -39,11 +42,13 @@ from spdmkit.protocol.requester.measurements import get_signed_measurements
 from spdmkit.protocol.requester.negotiate import negotiate
 from spdmkit.protocol.requester.sessions import key_exchange
 from spdmkit.protocol.responder.device import KeyPair
+from spdmkit.protocol.session import MutualAuth
 
 from .support import EVERYTHING, NOW, MemoryDevice, Pair, ask, chain, psk_session, refusal
 
 VERSIONS = [V13, V14]
 F, E, C = ResponderFlags, ErrorCode, KeyPairCapabilities
+Q = RequesterFlags
 PAIRS = EVERYTHING | F.GET_KEY_PAIR_INFO_CAP | F.SET_KEY_PAIR_INFO_CAP
 EVERYTHING_OF_A_PAIR = 0x3F
 P384, P256 = KeyPairAlgorithms.ECC_P384, KeyPairAlgorithms.ECC_P256
@@ -318,3 +323,67 @@ class TestSeveralKeys:
         assert set(digests.slots) == {0, 1}
         assert digests.slot_for(KeyUsage.MEASUREMENT) == 0
         pair.run(challenge(pair.link, read(pair, 1), slot_id=1))
+
+
+# --- several keys of the requester ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("mutual", [MutualAuth.ENCAPSULATED, MutualAuth.GET_DIGESTS])
+@pytest.mark.parametrize("ours", [0, Q.MULTI_KEY_CAP_NEG, Q.MULTI_KEY_CAP_ONLY])
+@pytest.mark.parametrize("theirs", [False, True], ids=["one key", "several keys"])
+def test_a_requester_with_several_keys(
+    version: int, mutual: MutualAuth, ours: int, theirs: bool
+) -> None:
+    """Its DIGESTS joins the transcript of the session when several of its keys are in use."""
+    key, certificates = chain("ecdsa-p256", b"requester", requester=True)
+    slot = Slot(0, certificates, LocalSigner(key), CertificateModel.DEVICE, 4, KeyUsage.KEY_EX)
+    flags = int(requester_capabilities(sessions=True, mutual=True)) | ours
+    cap = F.MULTI_KEY_CAP_NEG | F.GET_KEY_PAIR_INFO_CAP if theirs else 0
+    pair = Pair(
+        several_keys() if theirs else MemoryDevice(),
+        versions=(version,),
+        credentials=Credentials([slot]),
+        requester={"capabilities": flags, "multi_key": theirs},
+        responder={
+            "capabilities": EVERYTHING | cap,
+            "mutual_auth": mutual,
+            "multi_key": bool(ours),
+        },
+    )
+    pair.device.requester_anchors = TrustAnchors([certificates[0]], Purpose.REQUESTER)
+    pair.run(negotiate(pair.link))
+    pair.run(get_digests(pair.link))
+    opened = pair.run(key_exchange(pair.link, read(pair, 0)))
+    assert pair.requester.connection.context.multi_key_conn_req is bool(ours)
+    assert pair.requester.connection.context.multi_key_conn_rsp is theirs
+    (session,) = pair.responder.connection.sessions.values()
+    assert session.authenticated_peer
+    assert bool(session.encapsulated_digests) is bool(ours)
+    pair.run(get_digests(opened.link))
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_requesters_key_that_is_for_something_else(
+    honest: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither side signs or takes FINISH with it (DSP0274 table 43, KeyExUse)."""
+    key, certificates = chain("ecdsa-p256", b"requester", requester=True)
+    slot = Slot(0, certificates, LocalSigner(key), CertificateModel.DEVICE, 1, KeyUsage.CHALLENGE)
+    flags = int(requester_capabilities(sessions=True, mutual=True)) | Q.MULTI_KEY_CAP_ONLY
+    pair = Pair(
+        versions=(V13,),
+        credentials=Credentials([slot]),
+        requester={"capabilities": flags},
+        responder={"mutual_auth": MutualAuth.ENCAPSULATED},
+    )
+    pair.device.requester_anchors = TrustAnchors([certificates[0]], Purpose.REQUESTER)
+    pair.run(negotiate(pair.link))
+    proven = read(pair, 0)
+    if not honest:
+        signer = (slot.signer, slot.digest(pair.requester.connection.algorithms.base_hash))
+        monkeypatch.setattr(sessions, "_our_signer", lambda *_: signer)
+    with pytest.raises(SpdmError):
+        pair.run(key_exchange(pair.link, proven))
+    (one,) = pair.responder.connection.sessions.values() or (None,)
+    assert one is None or not one.established

@@ -27,6 +27,7 @@ from spdmkit.messages import (
     KeyUpdate,
     KeyUpdateAck,
     KeyUpdateOperation,
+    KeyUsage,
     MeasurementSummaryHashType,
     PskExchange,
     PskExchangeRsp,
@@ -387,6 +388,9 @@ def _our_signer(
         return provisioned.signer, selection.base_hash.digest(provisioned.public_key.spki())
     if credentials is not None and selection.req_signature is not None:
         ours = credentials.usable(selection.req_signature).get(slot)
+        several = connection.context.multi_key_conn_req
+        if ours is not None and several and not ours.key_usage & KeyUsage.KEY_EX:
+            raise ProtocolViolation(f"the key of our slot {slot} is not for key exchange")
         if ours is not None:
             return ours.signer, ours.digest(selection.base_hash)
     raise ProtocolViolation(f"the responder wants slot {slot} of ours, which holds no chain")

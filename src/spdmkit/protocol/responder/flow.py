@@ -24,6 +24,7 @@ from spdmkit.messages import (
     EndSession,
     EndSessionAck,
     ErrorCode,
+    KeyUsage,
     RequesterFlags,
 )
 from spdmkit.protocol.actions import (
@@ -223,6 +224,8 @@ def mutual_authentication(device: Device, session: Session) -> Starter:
         found = digests.slots.get(slot_id)
         if found is None:
             raise ProtocolViolation(f"the requester has no chain in slot {slot_id}")
+        if found.key_usage is not None and not found.key_usage & KeyUsage.KEY_EX:
+            raise ProtocolViolation(f"the requester's slot {slot_id} is not for key exchange")
         chain = yield from get_certificate(link, slot_id, expected_digest=found.digest)
         algorithm = link.peer_signature
         session.peer_key = yield from perform(lambda: device.verify_requester(chain, algorithm))
