@@ -54,6 +54,10 @@ def before(number: int, extra: bytes) -> Harm:
     return lambda _run, this, data: [extra, data] if this == number else [data]
 
 
+def cutting(number: int, keep: int) -> Harm:
+    return lambda _run, this, data: [data[:keep] if this == number else data]
+
+
 def flipping(number: int, place: int, bit: int) -> Harm:
     def harm(_run: Run, this: int, data: bytes) -> list[bytes]:
         if this != number or place >= len(data):
@@ -96,6 +100,19 @@ def test_frames_dropped_or_withheld(rig: Rig, honest: Run, dialect: Dialect) -> 
         assert isinstance(run.error, DeadlineExceeded)
         run = rig.run(lambda _run, this, data, n=number: [data] if this < n else [], dialect)  # type: ignore[misc]  # mypy knows no default in a lambda
         judge(run, f"from write {number} on withheld")
+
+
+def test_bytes_withheld(rig: Rig, honest: Run) -> None:
+    """Of one frame the last byte, or all but the header, never comes."""
+    for number in range(len(honest.log)):
+        for keep in (-1, 4, 1):
+            judge(rig.run(cutting(number, keep)), f"write {number}, {keep}")
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_bytes_one_by_one_are_no_harm(rig: Rig, dialect: Dialect) -> None:
+    run = rig.run(lambda _run, _this, data: [data[at : at + 1] for at in range(len(data))], dialect)
+    assert run.collected is not None, run.error
 
 
 def test_frames_repeated(rig: Rig, honest: Run) -> None:

@@ -17,9 +17,11 @@ from spdmkit.proxy.leases import Limits
 from spdmkit.transports.aio import AsyncConnection, connect
 from spdmkit.transports.framing import Role
 from spdmkit.transports.mctp.framing import MctpSerialFraming
+from spdmkit.transports.mctp.transport import KernelTransport
 from spdmkit.transports.server import listen
 
 from ..transports.mctp.lines import losing, medium
+from ..transports.mctp.test_kernel import Kernel
 from ..transports.support import (
     ECHO,
     GET_VERSION,
@@ -79,6 +81,26 @@ async def test_over_a_serial_line(tmp_path: Path) -> None:
                 assert (await client.run(ask(request(ECHO, body))))[4:] == body
         [up] = lab_.journal("device-up")
         assert up["eid"] == 9
+
+
+async def test_over_linux_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a kernel of our own; the requests have a tag each, and the types are 5 and 6."""
+    kernel = Kernel()
+    transports = {"mctp": KernelTransport(kernel)}
+    monkeypatch.setattr("spdmkit.transports.registry._factories", transports)
+    responders = Responders()
+    async with await listen("mctp://1/9", responders), lab(to="mctp://1/9") as lab_:
+        for _ in range(2):
+            async with await connect(f"{lab_.uri}?records=mctp", requester) as client:
+                await client.run(ask_version())
+                body = bytes(20_000)
+                assert (await client.run(ask(request(ECHO, body))))[4:] == body
+                client.conduit.framing.secured_allowed = True
+                record = Frame(FrameKind.SECURED, bytes.fromhex("01020304 0000 2000") + bytes(32))
+                assert await client.run(ask(record)) == record.body
+        await soon(lambda: lab_.device.figures.leases == 2)
+    assert {message_type for _data, message_type, _tag in kernel.sent} == {5, 6}
+    assert not kernel.inbox
 
 
 async def test_requests_sent_at_once_are_asked_one_after_another() -> None:

@@ -23,6 +23,7 @@ from spdmkit.transports.framing import (
     Role,
     Side,
 )
+from spdmkit.transports.mctp.messages import MctpMessageFraming
 from spdmkit.transports.mctp.transport import requester_framing
 from spdmkit.transports.registry import framing_for, is_socket_scheme, transport_for
 from spdmkit.transports.uri import EndpointUri, Host, SerialLine
@@ -32,6 +33,7 @@ __all__ = ["DeviceLine", "open_line", "open_socket"]
 
 READ_SIZE = 0x4000
 """Bytes read at once; longer messages come in several reads."""
+DATAGRAM = 0x1_0010
 GOODBYE = 2.0
 """Seconds that the emulator has to answer our goodbye."""
 
@@ -46,8 +48,13 @@ class DeviceLine(asyncio.BufferedProtocol):
         error: why it cannot.
     """
 
-    def __init__(self, framing: Framing) -> None:
-        """A conversation over a transport that is about to be connected."""
+    def __init__(self, framing: Framing, *, read_size: int = READ_SIZE) -> None:
+        """A conversation over a transport that is about to be connected.
+
+        Args:
+            framing: nothing sent or received yet.
+            read_size: bytes taken at once; of datagrams, all that one can have.
+        """
         self.framing = framing
         framing.secured_allowed = True
         self.on_frame: Callable[[Frame], None] = lambda _frame: None
@@ -57,7 +64,7 @@ class DeviceLine(asyncio.BufferedProtocol):
         self.closed: asyncio.Future[None] = loop.create_future()
         # Most framings know no time, and are not asked with every request.
         self._timed = type(framing).next_deadline is not Framing.next_deadline
-        self._buffer = memoryview(bytearray(READ_SIZE))
+        self._buffer = memoryview(bytearray(read_size))
         self._transport: asyncio.Transport | None = None
         self._over = False
         self.error: SpdmError | None = None
@@ -294,7 +301,8 @@ async def open_line(
         buses.sit(uri, watched(line, tap, ("mctp", str(uri))))
     else:
         dialled = transport_for(uri).dial(uri, role=Role.REQUESTER, timeout=patience)
-        line = DeviceLine(dialled.framing)
+        datagrams = isinstance(dialled.framing, MctpMessageFraming)
+        line = DeviceLine(dialled.framing, read_size=DATAGRAM if datagrams else READ_SIZE)
         WireTransport(loop, dialled.wire, watched(line, tap, (dialled.local, dialled.peer)))
     try:
         await line.open(patience)

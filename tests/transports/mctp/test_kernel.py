@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import itertools
 import os
 import socket
 from collections import deque
+from typing import Any
 
 import pytest
 
@@ -243,6 +245,30 @@ def test_system_calls_report_errno() -> None:
             assert caught.value.errno
         with pytest.raises(BlockingIOError):
             calls.receive(plain.fileno())
+
+
+def test_an_older_kernel_allocates_tags_without_a_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = SystemCalls()
+    requests: list[int] = []
+
+    class OldLibc:
+        @staticmethod
+        def ioctl(_descriptor: int, request_: ctypes.c_ulong, argument: ctypes.Array[Any]) -> int:
+            requests.append(request_.value)
+            if request_.value in (0x89E2, 0x89E3):
+                ctypes.set_errno(errno.ENOTTY)
+                return -1
+            assert argument.raw[0] == 9
+            if request_.value == 0x89E0:
+                argument[1] = b"\x1b"
+            return 0
+
+    monkeypatch.setattr(calls, "_libc", OldLibc)
+    assert calls.allocate_tag(3, 1, 9) == 0x1B
+    calls.drop_tag(3, 1, 9, 0x1B)
+    assert requests == [0x89E2, 0x89E0, 0x89E1]
 
 
 def test_messages_are_asked_again_by_time() -> None:

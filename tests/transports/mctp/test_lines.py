@@ -18,6 +18,7 @@ from spdmkit.transports import aio, blocking
 from spdmkit.transports.framing import BindingError, Role
 from spdmkit.transports.mctp.control import EidStatus
 from spdmkit.transports.mctp.framing import MctpSerialFraming
+from spdmkit.transports.mctp.retry import RetryRule
 from spdmkit.transports.mctp.station import Station
 from spdmkit.transports.mctp.tty import create_pty, open_tty
 from spdmkit.transports.server import listen
@@ -121,6 +122,25 @@ async def test_packets_lost_and_repeated(tmp_path: Path) -> None:
                 assert framing.station.dropped["retried"] > 3
             served = [frame.body[4:5] for each in responders.made for frame in each.received]
             assert served == [bytes((number,)) for number in range(30)]
+
+
+async def test_packets_lost_with_the_blocking_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = RetryRule(round_trip=0.05, crypto_time=0.05, tries=20)
+    monkeypatch.setattr("spdmkit.transports.mctp.transport._rule", lambda _address: rule)
+
+    def converse(uri: str) -> None:
+        with blocking.connect(uri, requester, timeout=20) as connection:
+            for number in range(10):
+                body = bytes((number,)) * 100
+                assert connection.run(ask(request(ECHO, body)))[4:] == body
+
+    with medium(tmp_path, losing(0.1, 5), losing(0.1, 6)) as (ours, theirs):
+        async with device(theirs) as (_listener, responders):
+            await asyncio.to_thread(converse, f"mctp+serial://{ours}")
+            served = [frame.body[4] for each in responders.made for frame in each.received]
+            assert served == list(range(10))
 
 
 async def test_a_lost_record_is_not_sent_again(tmp_path: Path) -> None:

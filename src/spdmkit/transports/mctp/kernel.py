@@ -25,13 +25,19 @@ __all__ = ["AF_MCTP", "KernelRequester", "KernelResponder", "SocketAddress", "Sy
 AF_MCTP = 45
 TAG_OWNER = 0x08
 TAG_PREALLOCATED = 0x10
+SIOCMCTPALLOCTAG = 0x89E0
+SIOCMCTPDROPTAG = 0x89E1
 SIOCMCTPALLOCTAG2 = 0x89E2
 SIOCMCTPDROPTAG2 = 0x89E3
+"""The second pair came later, and takes a network as well."""
 LARGEST = 0x1_0000
 TAG_REST = 6.0
 """Seconds that the tag of a repeated request is kept, so that no late answer meets another."""
 _ADDRESS = struct.Struct("=HHIBBBB")
-_TAG_CONTROL = struct.Struct("=IBBHB3x")
+_TAG_CONTROL = struct.Struct("=BBH")
+_TAG_CONTROL2 = struct.Struct("=IBBHB3x")
+_UNKNOWN_REQUEST = (errno.ENOTTY, errno.EINVAL, 515)
+"""What a kernel says to an ioctl that it does not know; the last is ENOIOCTLCMD, let through."""
 
 _NO_MCTP = "this kernel has no MCTP sockets"
 _HINT = "it needs CONFIG_MCTP; without it use mctp+serial:// or emu+mctp://"
@@ -102,6 +108,7 @@ class SystemCalls:
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
+        self._older = False
 
     def socket(self) -> int:
         """A non-blocking socket's descriptor."""
@@ -133,23 +140,37 @@ class SystemCalls:
         return buffer.raw[:size], SocketAddress.unpack(address.raw)
 
     def allocate_tag(self, descriptor: int, network: int, eid: int) -> int:
-        """SIOCMCTPALLOCTAG2."""
-        return self._tag(descriptor, SIOCMCTPALLOCTAG2, network, eid, 0)
+        """SIOCMCTPALLOCTAG2, or on older kernels SIOCMCTPALLOCTAG, which has no network."""
+        try:
+            return self._tag2(descriptor, SIOCMCTPALLOCTAG2, network, eid, 0)
+        except OSError as error:
+            if error.errno not in _UNKNOWN_REQUEST:
+                raise
+        self._older = True
+        return self._tag(descriptor, SIOCMCTPALLOCTAG, eid, 0)
 
     def drop_tag(self, descriptor: int, network: int, eid: int, tag: int) -> None:
-        """SIOCMCTPDROPTAG2."""
-        self._tag(descriptor, SIOCMCTPDROPTAG2, network, eid, tag)
+        """SIOCMCTPDROPTAG2, or on older kernels SIOCMCTPDROPTAG."""
+        if self._older:
+            self._tag(descriptor, SIOCMCTPDROPTAG, eid, tag)
+        else:
+            self._tag2(descriptor, SIOCMCTPDROPTAG2, network, eid, tag)
 
     def close(self, descriptor: int) -> None:
         """Call close."""
         os.close(descriptor)
 
-    def _tag(self, descriptor: int, request: int, network: int, eid: int, tag: int) -> int:
-        argument = ctypes.create_string_buffer(
-            _TAG_CONTROL.pack(network, eid, ANY_EID, 0, tag), _TAG_CONTROL.size
-        )
+    def _tag(self, descriptor: int, request: int, eid: int, tag: int) -> int:
+        packed = _TAG_CONTROL.pack(eid, tag, 0)
+        argument = ctypes.create_string_buffer(packed, len(packed))
         self._checked(self._libc.ioctl(descriptor, ctypes.c_ulong(request), argument))
-        return int(_TAG_CONTROL.unpack(argument.raw)[4])
+        return int(_TAG_CONTROL.unpack(argument.raw)[1])
+
+    def _tag2(self, descriptor: int, request: int, network: int, eid: int, tag: int) -> int:
+        packed = _TAG_CONTROL2.pack(network, eid, ANY_EID, 0, tag)
+        argument = ctypes.create_string_buffer(packed, len(packed))
+        self._checked(self._libc.ioctl(descriptor, ctypes.c_ulong(request), argument))
+        return int(_TAG_CONTROL2.unpack(argument.raw)[4])
 
     @staticmethod
     def _checked(result: int) -> int:
