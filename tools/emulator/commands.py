@@ -47,7 +47,12 @@ def run_command(case: Case, emulator: Emulator) -> None:
         ]
         wait_until_it_listens(responder)
         ran = subprocess.run(
-            [*_SPDM, *words], capture_output=True, text=True, timeout=_SECONDS, check=False
+            [*_SPDM, *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
         )
         if ran.returncode != case.exit_status:
             raise Failed(f"exit status {ran.returncode}: {(ran.stderr or ran.stdout)[-300:]}")

@@ -390,6 +390,7 @@ def _commands() -> Iterator[Case]:
         "attest": (attest, 4),
         "attest --authenticate-only": ((*attest, "--authenticate-only"), 0),
         "attest --session": ((*attest, "--session"), 4),
+        "session": (("session", "{uri}", "--trust-anchor", "{anchor}"), 0),
         "attest --mutual": ((*attest, "--session", "--mutual", "{identity}"), 4),
     }
     for transport in ("mctp", "tcp", "doe"):
