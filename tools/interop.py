@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from emulator import commands, proxied, reach_out, requester, responder
+from emulator import commands, proxied, reach_out, requester, responder, resumption
 from emulator.case import Case, Ours, version_text
 from emulator.cases import all_cases
 from emulator.programs import Emulator, NotAvailable
@@ -32,6 +32,10 @@ def _runner(case: Case) -> Callable[[Case, Emulator], None]:
         return commands.run_command
     if case.served:
         return commands.run_served
+    if case.resumes and case.ours is Ours.REQUESTER:
+        return resumption.run_requester
+    if case.resumes:
+        return resumption.run_responder
     if case.reach_out and case.ours is Ours.REQUESTER:
         return reach_out.run_requester
     if case.reach_out:

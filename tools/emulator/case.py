@@ -47,6 +47,7 @@ class Case:
         exit_status: of that command.
         reach_out: the responder dials and sends Role-Inquiry (DSP0287 6.2); over TCP only.
         served: `spdm device serve` serves our device, rather than this process.
+        resumes: a second connection goes on with what the first negotiated.
         at_once: how many of the emulator's requesters visit our served device at the same time.
         refused: requests that the emulator makes and we are right to refuse.
         proxied: the emulator is a device behind our proxy.
@@ -75,6 +76,7 @@ class Case:
     reach_out: bool = False
     served: bool = False
     at_once: int = 1
+    resumes: bool = False
     refused: tuple[str, ...] = ()
     proxied: bool = False
 

@@ -364,6 +364,10 @@ def _less_and_more() -> Iterator[Case]:
             tuple(step for step in PSK if step != "update-by-responder"),
             emulator=(*NO_MUTUAL, "--cap", RESPONDER_FLAGS.replace("PSK_WITH_CONTEXT", "PSK")),
         )
+        yield _requester("cached state", "psk", version, ("negotiate",), resumes=True)
+        yield _requester(
+            "cached state", "key exchange", version, ("negotiate", "identify"), resumes=True
+        )
         for secured in ("1.0", "1.1", "1.2"):
             yield _requester(
                 "secured messages",

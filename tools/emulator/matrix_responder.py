@@ -413,6 +413,16 @@ def _less_and_more() -> Iterator[Case]:
             reach_out=True,
             emulator=SHORT,
         )
+        yield _case(
+            "cached state",
+            "psk",
+            version,
+            (),
+            capabilities=int(F.CACHE_CAP),
+            settings={"cache_negotiated_state": True},
+            resumes=True,
+            emulator=("--exe_conn", "VCA", "--exe_session", "PSK,HEARTBEAT"),
+        )
         for secured in ("1.0", "1.1", "1.2"):
             yield _case(
                 "secured messages",

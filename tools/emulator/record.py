@@ -22,6 +22,8 @@ from spdmkit.protocol.events import KeyLogged, ProtocolEvent
 from spdmkit.transports.conduit import Tap
 
 __all__ = ["Record"]
+_REQUEST = 0x80
+"""The bit that request codes have and response codes have not."""
 _NO_REFUSAL = ("LargeResponse", "ResponseNotReady")
 """ERRORs after which the response follows, in chunks or later."""
 
@@ -98,7 +100,7 @@ class Record:
     def _note(self, event: ConversationEvent, requests: dict[int, str]) -> None:
         if event.kind is not EventKind.MESSAGE:
             return
-        if event.message is not None and event.message.code & 0x80:
+        if len(event.raw) > 1 and event.raw[1] & _REQUEST:
             name = event.name
             if event.number:
                 requests[event.number] = name

@@ -56,8 +56,8 @@ _MISSING = {
     "DSP0287 frames on a bare socket, error frames, the services of clause 7": (
         "the emulator wraps each frame in a header of its own, and knows none of the rest"
     ),
-    "cached negotiated state, SLOT_MANAGEMENT, ResponseNotReady by the emulator": (
-        "the emulator does not have them, or cannot be made to show them on a wire"
+    "SLOT_MANAGEMENT, ResponseNotReady by the emulator": (
+        "the emulator does not have it, or cannot be made to show it on a wire"
     ),
 }
 

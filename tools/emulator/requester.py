@@ -54,7 +54,17 @@ from spdmkit.transports.blocking import BlockingConnection, connect
 from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
 from spdmkit.transports.emu import EmuCommand
 
-__all__ = ["STEPS", "Driver", "Visit", "endpoint_factory", "judge", "run", "take_steps"]
+__all__ = [
+    "STEPS",
+    "Driver",
+    "Visit",
+    "connect_to",
+    "endpoint_factory",
+    "judge",
+    "run",
+    "settings",
+    "take_steps",
+]
 
 T = TypeVar("T")
 
@@ -138,7 +148,7 @@ def run(case: Case, emulator: Emulator) -> None:
     """
     with emulator.responder(case.options()) as responder:
         record = Record(responder.folder)
-        with _connect(case, emulator.keys, responder, record) as connection:
+        with connect_to(case, emulator.keys, responder, record) as connection:
             take_steps(Visit(case, emulator.keys, connection, record.events), responder)
         judge(case, emulator, record)
 
@@ -173,15 +183,31 @@ def judge(case: Case, emulator: Emulator, record: Record) -> None:
         raise Failed("; ".join(wrong[:3]))
 
 
-def _connect(
-    case: Case, keys: Path, responder: RunningResponder, record: Record
+def connect_to(
+    case: Case,
+    keys: Path,
+    responder: RunningResponder,
+    record: Record,
+    *,
+    ending: str = "shutdown",
+    allowed: Settings | None = None,
 ) -> BlockingConnection:
-    """Connect as soon as it listens; it serves one connection at a time, so no trial ones."""
-    uri = f"emu+{case.transport}://127.0.0.1:{responder.port}?end=shutdown"
+    """Connect as soon as it listens; it serves one connection at a time, so no trial ones.
+
+    Args:
+        case: what it is for.
+        keys: folder of the sample keys' folders.
+        responder: the emulator's responder.
+        record: sees what passes.
+        ending: what we bid the responder in the end, "shutdown" or "continue".
+        allowed: our settings, where they are not the case's.
+    """
+    uri = f"emu+{case.transport}://127.0.0.1:{responder.port}?end={ending}"
     give_up = time.monotonic() + _START_SECONDS
     while True:
         try:
-            return connect(uri, endpoint_factory(case, keys, record), tap=record.dialling)
+            factory = endpoint_factory(case, keys, record, allowed)
+            return connect(uri, factory, tap=record.dialling)
         except TransportError as error:
             if time.monotonic() > give_up:
                 raise
@@ -190,13 +216,15 @@ def _connect(
             time.sleep(0.05)
 
 
-def endpoint_factory(case: Case, keys: Path, record: Record) -> EndpointFactory:
+def endpoint_factory(
+    case: Case, keys: Path, record: Record, allowed: Settings | None = None
+) -> EndpointFactory:
     """Makes our requester for a connection."""
 
     def endpoint(info: ConnectionInfo) -> RequesterEndpoint:
         connection = Connection(
             ProtocolRole.REQUESTER,
-            settings(case),
+            allowed or settings(case),
             clock=time.monotonic,
             random=os.urandom,
             events=record.sink,

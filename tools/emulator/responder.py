@@ -14,6 +14,7 @@ from emulator.failed import Failed
 from emulator.programs import Emulator, problems_of_requester
 from emulator.record import Record
 from spdmkit.protocol.actions import Exchange
+from spdmkit.protocol.cache import NegotiatedStates
 from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.connection import Role as ProtocolRole
 from spdmkit.protocol.endpoint import Endpoint
@@ -23,9 +24,9 @@ from spdmkit.protocol.responder.flow import EncapsulatedLink
 from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
 from spdmkit.transports.emu import EmuCommand
 from spdmkit.transports.framing import PlatformCommand
-from spdmkit.transports.server import Listener, listen
+from spdmkit.transports.server import listen
 
-__all__ = ["refused", "responder_factory", "run"]
+__all__ = ["refused", "responder_factory", "run", "serve"]
 
 _SCANNED = "GET_MEASUREMENTS"
 """The emulator looks for measurements by asking for every index."""
@@ -40,7 +41,7 @@ def run(case: Case, emulator: Emulator) -> None:
     with emulator.working_directory() as folder:
         make_folder(folder / "device", case, emulator.keys)
         record = Record(folder)
-        status, log = asyncio.run(_converse(case, emulator, folder, record))
+        status, log = asyncio.run(serve(case, emulator, folder, record, case.options()))
         problems = problems_of_requester(status, log)
         wrong = refused(record, case, emulator)
         if problems or wrong:
@@ -57,25 +58,41 @@ def refused(record: Record, case: Case, emulator: Emulator) -> list[str]:
     return wrong + [f"{name}: {text}" for name, text in record.errors if name not in expected]
 
 
-async def _converse(
-    case: Case, emulator: Emulator, folder: Path, record: Record
+async def serve(
+    case: Case,
+    emulator: Emulator,
+    folder: Path,
+    record: Record,
+    options: list[str],
+    states: NegotiatedStates | None = None,
 ) -> tuple[int, str]:
+    """Serve the device in `folder` to a run of the emulator's requester.
+
+    Args:
+        case: what it is for.
+        emulator: the emulator.
+        folder: its working directory, with our "device" in it.
+        record: sees what passes.
+        options: the requester's.
+        states: what our device remembers of earlier connections.
+
+    Returns:
+        The requester's exit status and what it printed.
+    """
     device = SampleDevice(folder / "device")
-    listener = await _serve(device, case, record)
+    factory = responder_factory(device, case, record, states)
+    uri = f"emu+{case.transport}://127.0.0.1:0"
+    listener = await listen(uri, factory, tap=record.listening, on_command=_command)
     port = listener.uri.host.port
     try:
-        return await asyncio.to_thread(emulator.requester, port, case.options(), folder)
+        return await asyncio.to_thread(emulator.requester, port, options, folder)
     finally:
         await listener.close()
 
 
-async def _serve(device: SampleDevice, case: Case, record: Record) -> Listener:
-    factory = responder_factory(device, case, record)
-    uri = f"emu+{case.transport}://127.0.0.1:0"
-    return await listen(uri, factory, tap=record.listening, on_command=_command)
-
-
-def responder_factory(device: SampleDevice, case: Case, record: Record) -> EndpointFactory:
+def responder_factory(
+    device: SampleDevice, case: Case, record: Record, states: NegotiatedStates | None = None
+) -> EndpointFactory:
     """Makes our responder for a connection."""
     allowed = settings(device, case)
 
@@ -89,6 +106,7 @@ def responder_factory(device: SampleDevice, case: Case, record: Record) -> Endpo
             record_profile=info.record_profile,
             log_keys=True,
         )
+        connection.states = states
         return ResponderEndpoint(connection, device, name=info.name)
 
     return endpoint
