@@ -46,6 +46,12 @@ def test_each_case_has_a_name_of_its_own(tool: dict[str, Any]) -> None:
     }
 
 
+def test_chance_is_the_same_for_the_same_seed(tool: dict[str, Any]) -> None:
+    one, again, other = (list(tool["random_cases"](20, seed)) for seed in (1, 1, 2))
+    assert one == again
+    assert one != other
+
+
 def test_the_page_shows_what_failed(tool: dict[str, Any]) -> None:
     results = [
         SimpleNamespace(

@@ -21,6 +21,7 @@ from pathlib import Path
 from emulator import commands, proxied, reach_out, requester, responder, resumption
 from emulator.case import Case, Ours, version_text
 from emulator.cases import all_cases
+from emulator.chance import random_cases
 from emulator.programs import Emulator, NotAvailable
 from emulator.report import page
 
@@ -113,6 +114,8 @@ def main() -> int:
     parser.add_argument("emulator", nargs="?", help="folder of its programs (else SPDM_EMU)")
     parser.add_argument("--keys", help="folder of its sample keys (else SPDM_EMU_KEYS, or beside)")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="cases by name")
+    parser.add_argument("--random", type=int, metavar="N", help="N cases by chance instead")
+    parser.add_argument("--seed", type=int, default=0, help="makes the same ones again")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     parser.add_argument("--json", metavar="FILE", help="write the results there ('-': stdout)")
     parser.add_argument("--report", metavar="FILE", help="write the page of the documentation")
@@ -120,6 +123,8 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="print where failures arose")
     arguments = parser.parse_args()
     chosen = select(arguments.only)
+    if arguments.random:
+        chosen = list(random_cases(arguments.random, arguments.seed))
     if arguments.list:
         print("\n".join(case.name for case in chosen))
         return 0

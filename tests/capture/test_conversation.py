@@ -15,6 +15,7 @@ from spdmkit.capture.secretfiles import Secrets, load_secrets, read_secrets
 from spdmkit.capture.sources import read_recording
 from spdmkit.crypto.registry import BASE_ASYM, BASE_HASH
 from spdmkit.errors import DecodeError
+from spdmkit.messages import V12, ChunkSend, ChunkSendAck, Context
 from spdmkit.protocol.algorithms import Selection
 
 from .support import DATA, checks_of, decode, load_vector, recording_of
@@ -427,6 +428,27 @@ def test_chunks_that_do_not_fit(change: Any, message: str) -> None:
     if message:
         assert message in events[position].error
         assert summary.undecoded >= 1
+
+
+def test_padding_behind_an_acknowledged_chunk_is_no_response() -> None:
+    context = Context(version=V12)
+    send = ChunkSend(handle=1, large_message_size=99, chunk=bytes(50)).encode(context)
+    padded = ChunkSendAck(handle=1).encode(context) + bytes(2)  # PCI DOE, to four bytes
+    document = {
+        "name": "padding",
+        "transport": "mctp",
+        "messages": [
+            {"from": who, "frame": f"05{frame.hex()}"}
+            for who, frame in (
+                ("requester", bytes.fromhex("10840000")),
+                ("responder", bytes.fromhex("1004000000010012")),
+                ("requester", send),
+                ("responder", padded),
+            )
+        ],
+    }
+    events, summary = decode(recording_of(document))
+    assert (events[-1].name, events[-1].inside, summary.undecoded) == ("CHUNK_SEND_ACK", [], 0)
 
 
 def test_a_lost_first_chunk_is_noticed() -> None:

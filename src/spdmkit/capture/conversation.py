@@ -386,7 +386,7 @@ class Conversation:
         if isinstance(message, Error):
             self._error(message, session)
         elif isinstance(message, ChunkSendAck):
-            if message.response:
+            if any(message.response):  # zeros alone are what a transport pads with
                 self._inner_response(message.response, event, session)
         elif isinstance(message, ChunkResponse):
             large = self._large_response.take(message, event)
