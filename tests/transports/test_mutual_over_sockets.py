@@ -170,6 +170,23 @@ async def test_a_device_by_its_key_without_a_session(
     await attest(device, None, by_key=True, session=False)
 
 
+async def test_another_slot_of_the_requester(tmp_path: Path, folders: dict[str, Path]) -> None:
+    anchor = folders["requester"] / "trust-anchor.pem"
+    device = configured(
+        folders["device"],
+        tmp_path / "device",
+        f'requester_trust_anchors = ["{anchor}"]\nrequester_slot = 2',
+    )
+    requester = FolderDevice.load(folders["requester"]).credentials
+    only = requester.slots[0]
+    from dataclasses import replace
+
+    elsewhere = Credentials([replace(only, slot_id=2)])
+    assert proven(await attest(device, elsewhere))
+    with pytest.raises(PeerError):
+        await attest(device, requester)
+
+
 @pytest.mark.parametrize("who", ["stranger", "nobody"])
 async def test_who_is_refused(tmp_path: Path, folders: dict[str, Path], who: str) -> None:
     anchor = folders["requester"] / "trust-anchor.pem"

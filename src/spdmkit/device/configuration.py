@@ -94,6 +94,7 @@ class LimitsTable(Strict, frozen=True, kw_only=True):
         ct_exponent: cryptography takes at most 2 to this many microseconds (CTExponent).
         heartbeat_period: seconds after which a silent session ends; 0 never.
         max_sessions: sessions of one connection.
+        aead_limit_exponent: a session's key protects at most 2 to this many records (DSP0277 1.3).
         changes_per_minute: how often slots and keys may be changed; 0 sets no limit.
     """
 
@@ -103,6 +104,7 @@ class LimitsTable(Strict, frozen=True, kw_only=True):
     ct_exponent: Annotated[int, msgspec.Meta(ge=0, le=31)] = 20
     heartbeat_period: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
     max_sessions: Annotated[int, msgspec.Meta(ge=1, le=255)] = 4
+    aead_limit_exponent: Annotated[int, msgspec.Meta(ge=6, le=64)] = 64
     changes_per_minute: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 60
 
 
@@ -113,6 +115,7 @@ class TrustTable(Strict, frozen=True, kw_only=True):
         requester_trust_anchors: files with the roots of requesters that prove who they are.
         requester_public_key: file with the public key of the one requester that proves itself by
             a key provisioned here (SlotID 0xF) instead of a certificate.
+        requester_slot: certificate slot of the requester that is asked for.
         require_requester_authentication: refuse sessions of requesters that prove nothing. A
             pre-shared key proves enough.
         may_provision: who may put certificates into slots and change keys:
@@ -127,6 +130,7 @@ class TrustTable(Strict, frozen=True, kw_only=True):
 
     requester_trust_anchors: Texts = ()
     requester_public_key: Text | None = None
+    requester_slot: Annotated[int, msgspec.Meta(ge=0, lt=MAX_SLOTS)] = 0
     require_requester_authentication: bool = False
     may_provision: Texts = ()
     may_set_reference: Texts = ()
@@ -270,6 +274,8 @@ class Configuration(Strict, frozen=True, kw_only=True):
             ct_exponent=limits.ct_exponent,
             heartbeat_period=limits.heartbeat_period,
             max_sessions=limits.max_sessions,
+            aead_limit_exponent=limits.aead_limit_exponent,
+            requester_slot=self.trust.requester_slot,
             mutual_auth=self._mutual_auth(),
             mutual_auth_required=self.trust.require_requester_authentication,
             basic_mutual_auth=bool(self.trust.requester_trust_anchors),
