@@ -313,6 +313,9 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     collector_signature: Annotated[bytes, msgspec.Meta(max_length=1 << 16)] = b""
 
 
+# `convert` finds the declaration read already: see `reference.json_format`.
+msgspec.json.Decoder(_File)
+
 _BYTE_FIELDS: Final = frozenset(
     {"chain", "public_key", "measurement_log", "collector_signature", "vca", "certificates"}
 )

@@ -208,6 +208,10 @@ class _Response(msgspec.Struct, frozen=True, rename="pascal"):
     public_key: Annotated[str, msgspec.Meta(max_length=20000)] = ""
 
 
+# Made once, here: see `reference.json_format`.
+_RESPONSE: Final = msgspec.json.Decoder(_Response)
+
+
 def import_redfish(data: bytes, *, certificates: bytes = b"", target: str = "") -> Evidence:
     """Evidence from the response of the Redfish action SPDMGetSignedMeasurements.
 
@@ -224,7 +228,7 @@ def import_redfish(data: bytes, *, certificates: bytes = b"", target: str = "") 
     if len(data) > _MAX_REDFISH:
         raise DecodeError(_WHAT, "size", 0, f"more than {_MAX_REDFISH} bytes")
     try:
-        response = msgspec.json.decode(data, type=_Response)
+        response = _RESPONSE.decode(data)
         octets = base64.b64decode("".join(response.signed_measurements.split()), validate=True)
     except (msgspec.DecodeError, RecursionError, binascii.Error, ValueError) as error:
         raise DecodeError(_WHAT, "response", 0, str(error)) from None

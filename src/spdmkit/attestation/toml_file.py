@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import threading
 import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,6 +21,10 @@ R = TypeVar("R")
 _PLACE = re.compile(r" - at `\$(.*?)`$")
 _UNKNOWN = re.compile(r"unknown field `(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+
+
+# msgspec reads a declaration at its first use, and two threads that meet there crash the process.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,7 +57,8 @@ class TomlFile:
             ConfigurationError: a key is unknown or missing, or a value is of the wrong kind.
         """
         try:
-            return msgspec.convert(self.values, kind, strict=True)
+            with _ONE_AT_A_TIME:
+                return msgspec.convert(self.values, kind, strict=True)
         except msgspec.ValidationError as error:
             raise self._complaint(str(error), kind) from None
 

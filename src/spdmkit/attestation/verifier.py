@@ -11,6 +11,7 @@ roots of devices, roots of those who sign reference values, keys of collecting v
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -175,6 +176,9 @@ class Verifier:
     profile: str = ""
     cache: ChainCache | None = None
     _loaded: tuple[int, Selection] | None = field(default=None, init=False, repr=False)
+    _loading: threading.Lock = field(
+        default_factory=threading.Lock, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def from_files(cls, sources: Sources, *, cache: ChainCache | None = None) -> Verifier:
@@ -262,6 +266,10 @@ class Verifier:
 
     def _given(self, time: int) -> Selection:
         """The values of the files, their signers judged at about that time."""
+        with self._loading:
+            return self._load(time)
+
+    def _load(self, time: int) -> Selection:
         loaded = self._loaded
         if (
             loaded is not None

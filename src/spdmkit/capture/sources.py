@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
@@ -293,6 +293,11 @@ class _Document(msgspec.Struct):
     derived: list[tuple[str, str]] = []
 
 
+# Made once, here: msgspec reads a declaration at its first use otherwise, and two threads that meet
+# there crash the process.
+_DOCUMENT: Final = msgspec.json.Decoder(_Document)
+
+
 _SENDERS = {"requester": Sender.REQUESTER, "responder": Sender.RESPONDER}
 _DERIVED_SECRETS = {
     "dhe_secret": Label.DHE_SECRET,
@@ -303,7 +308,7 @@ _DERIVED_SECRETS = {
 
 def _conversation(data: bytes) -> Recording:
     try:
-        document = msgspec.json.decode(data, type=_Document)
+        document = _DOCUMENT.decode(data)
         frames = [
             (_SENDERS[message.sender], message.time_ns, bytes.fromhex(message.frame))
             for message in document.messages

@@ -24,7 +24,7 @@ decides; CoRIM carries one.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -117,6 +117,11 @@ class _Document(_Strict, frozen=True):
     inactive: Annotated[tuple[Index, ...], msgspec.Meta(max_length=254)] = ()
 
 
+# Made once, here: msgspec reads a declaration at its first use otherwise, and two threads that meet
+# there crash the process.
+_DOCUMENT: Final = msgspec.json.Decoder(_Document)
+
+
 def looks_like_json(data: bytes) -> bool:
     """Whether a file may be in this form: its first character opens an object."""
     return data[:64].lstrip()[:1] == b"{"
@@ -135,7 +140,7 @@ def from_json(data: bytes, source: str = "reference values") -> Manifest:
     if len(data) > MAX_JSON_SIZE:
         raise ConfigurationError(f"{source}: {len(data)} bytes, more than {MAX_JSON_SIZE}")
     try:
-        document = msgspec.json.decode(data, type=_Document)
+        document = _DOCUMENT.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{source}: {error}") from None
     if document.spdm_reference != FORMAT:

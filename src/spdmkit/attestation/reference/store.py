@@ -326,9 +326,13 @@ def _summary(reference: Reference) -> Summary:
     )
 
 
+# Made once, here: see `json_format`.
+_ENTRY: Final = msgspec.json.Decoder(StoreEntry)
+
+
 def _read_entry(path: Path) -> StoreEntry:
     try:
-        entry = msgspec.json.decode(read_bounded(path, _MAX_ENTRY), type=StoreEntry)
+        entry = _ENTRY.decode(read_bounded(path, _MAX_ENTRY))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path.name}: no entry of a reference store: {error}") from None
     if entry.spdm_reference_entry != _FORMAT or not entry.manifests:
