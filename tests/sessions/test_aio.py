@@ -69,12 +69,12 @@ async def test_both_ways_at_once() -> None:
 
 
 async def test_heartbeats() -> None:
-    served = with_heartbeat(1)
+    served = with_heartbeat(2)
     async with (
         await served.listen(),
         await aio.open_session(served.uri, Terms(psk=BY_PSK)) as session,
     ):
-        await asyncio.sleep(2.6)
+        await asyncio.sleep(4.4)
         assert session.alive
         assert await session.request(b"x") == b"x"
 

@@ -101,10 +101,10 @@ def _roomy(served: Served) -> Any:
 
 def test_heartbeats_while_the_application_is_busy_elsewhere() -> None:
     with (
-        in_a_thread(with_heartbeat(1)) as served,
+        in_a_thread(with_heartbeat(2)) as served,
         blocking.open_session(served.uri, Terms(psk=BY_PSK)) as session,
     ):
-        time.sleep(3)
+        time.sleep(4.4)
         assert session.alive
         assert session.request(b"still here") == b"still here"
     assert ended(served) == ["END_SESSION"]
@@ -123,10 +123,10 @@ def test_without_heartbeats_the_device_ends_it() -> None:
 
 def test_waiting_for_data_keeps_the_session_alive() -> None:
     with (
-        in_a_thread(with_heartbeat(1)) as served,
+        in_a_thread(with_heartbeat(2)) as served,
         blocking.open_session(served.uri, Terms(psk=BY_PSK), keep_alive=False) as session,
     ):
-        assert session.receive(2.6) is None
+        assert session.receive(4.4) is None
         assert session.alive
 
 

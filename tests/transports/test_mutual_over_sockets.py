@@ -19,7 +19,7 @@ from spdmkit.identity import Purpose, TrustAnchors, TrustedPublicKey
 from spdmkit.messages import V11, V12, V13, V14, ErrorCode
 from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.credentials import Credentials
-from spdmkit.protocol.endpoint import RequesterEndpoint
+from spdmkit.protocol.endpoint import Endpoint, RequesterEndpoint
 from spdmkit.protocol.events import ProtocolEvent, RequesterAuthenticated, SessionEstablished
 from spdmkit.protocol.link import Link
 from spdmkit.transports import aio
@@ -80,7 +80,7 @@ def asking(
 def answering(device: FolderDevice, events: list[ProtocolEvent]) -> EndpointFactory:
     make = responder_factory(device)
 
-    def watched(info: ConnectionInfo):  # type: ignore[no-untyped-def]  # as EndpointFactory
+    def watched(info: ConnectionInfo) -> Endpoint:
         endpoint = make(info)
         endpoint.connection.events = events.append
         return endpoint
