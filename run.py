@@ -6,6 +6,10 @@
     python3 run.py check           lint, types and layers only
     python3 run.py spdm ARGS       the command line, for example: spdm attest tcp://HOST ...
     python3 run.py setup           only prepare .venv, with the tools for development
+    python3 run.py docs            build the documentation into site/, warnings are errors
+    python3 run.py build           build wheel and sdist into dist/, with manual pages
+    python3 run.py sbom            write dist/spdmkit.cdx.json: what a release is made of (CycloneDX)
+    python3 run.py test-package    build, install into an empty environment, run it there
     python3 run.py lock            renew the pinned requirements after a change in pyproject.toml
 
 The first run makes .venv beside this file and installs the pinned, hashed requirements into it;
@@ -34,6 +38,9 @@ PYTHON = BIN / "python"
 STAMP = VENV / "spdmkit-setup.json"
 REQUIREMENTS = ROOT / "requirements"
 PROJECT_FILE = ROOT / "pyproject.toml"
+BUILD = ROOT / "build"
+DIST = ROOT / "dist"
+MANUAL = BUILD / "man"
 UV = "uv==0.13.9"
 MOST_TEST_PROCESSES = 4
 
@@ -129,19 +136,107 @@ def run_lock(arguments: Sequence[str]) -> int:
             *(f"{folder}/bin/uv", "pip", "compile", "--quiet", "--upgrade", "--universal"),
             *("--python-version", ".".join(map(str, OLDEST_PYTHON)), "--system-certs"),
             *("--generate-hashes", "--no-header", "--no-emit-index-url", "--no-annotate"),
-            *("pyproject.toml", "requirements/build.in"),
         ]
+        project = ["pyproject.toml", "requirements/build.in"]
         dev = str(REQUIREMENTS / "dev.txt")
         runtime = str(REQUIREMENTS / "runtime.txt")
+        release = str(REQUIREMENTS / "release.txt")
         for command in (
-            [*compile_requirements, "--all-extras", "--output-file", dev],
+            [*compile_requirements, *project, "--all-extras", "--output-file", dev],
             # The runtime set is the same versions, fewer packages.
-            [*compile_requirements, "--constraint", dev, "--output-file", runtime],
+            [*compile_requirements, *project, "--constraint", dev, "--output-file", runtime],
+            [*compile_requirements, "requirements/release.in", "--output-file", release],
         ):
             if subprocess.call(command, cwd=ROOT) != 0:
                 raise SetupError("the requirements could not be resolved")
-    say("requirements/dev.txt and requirements/runtime.txt are renewed")
+    say("the files of requirements/ are renewed")
     return 0
+
+
+def run_docs(arguments: Sequence[str]) -> int:
+    """Build the site."""
+    refuse_arguments("docs", arguments)
+    prepare("dev")
+    sphinx = [str(PYTHON), "-m", "sphinx", "-b", "html", "-W", "--keep-going", "--quiet"]
+    code = subprocess.call([*sphinx, "-d", str(BUILD / "docs"), "docs", "site"], cwd=ROOT)
+    if code == 0:
+        say(f"ready: {ROOT / 'site' / 'index.html'}")
+    return code
+
+
+def run_build(arguments: Sequence[str]) -> int:
+    """Build wheel and sdist with the pinned build tools; the manual pages come from the commands."""
+    refuse_arguments("build", arguments)
+    prepare("dev")
+    shutil.rmtree(MANUAL, ignore_errors=True)
+    manual = [str(PYTHON), "-m", "spdmkit", "man", "--output", str(MANUAL)]
+    build = [str(PYTHON), "-m", "build", "--no-isolation", "--outdir", str(DIST), str(ROOT)]
+    return subprocess.call(manual) or subprocess.call(build, cwd=ROOT)
+
+
+def run_test_package(arguments: Sequence[str]) -> int:
+    """Install wheel and sdist into environments that have nothing else, and use them there."""
+    refuse_arguments("test-package", arguments)
+    code = run_build([])
+    for pattern in ("*.whl", "*.tar.gz"):
+        if code == 0:
+            with released(newest(pattern)) as folder:
+                code = exercise(Path(folder))
+    return code
+
+
+def run_sbom(arguments: Sequence[str]) -> int:
+    """List what an installed release consists of, with versions, licences and hashes."""
+    refuse_arguments("sbom", arguments)
+    code = run_build([])
+    if code != 0:
+        return code
+    with released(newest("*.whl")) as folder, tempfile.TemporaryDirectory() as tools:
+        subprocess.run([sys.executable, "-m", "venv", tools], check=True)
+        locked = ("--require-hashes", "-r", str(REQUIREMENTS / "release.txt"))
+        pip("--no-deps", *locked, python=f"{tools}/bin/python")
+        # The installer is no part of what was released.
+        remove = ["-m", "pip", "uninstall", "--quiet", "--yes", "pip", "setuptools"]
+        subprocess.run([f"{folder}/bin/python", *remove], check=True)
+        cyclonedx = [f"{tools}/bin/cyclonedx-py", "environment", "--output-reproducible"]
+        options = ["--pyproject", str(PROJECT_FILE), "--mc-type", "application", "--gather-license-texts"]
+        output = ["--output-format", "JSON", "--output-file", str(DIST / "spdmkit.cdx.json")]
+        return subprocess.call([*cyclonedx, *options, *output, f"{folder}/bin/python"])
+
+
+@contextlib.contextmanager
+def released(package: Path) -> Iterator[str]:
+    """A fresh environment with a package and its pinned requirements; gives its folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        say(f"installing {package.name} into an empty environment")
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        python = f"{folder}/bin/python"
+        pip("--no-deps", "--require-hashes", "-r", str(REQUIREMENTS / "runtime.txt"), python=python)
+        pip("--no-deps", "--no-index", "--no-build-isolation", str(package), python=python)
+        yield folder
+
+
+def exercise(folder: Path) -> int:
+    """What has to work in it: the command line, the demo, its manual, types for a program."""
+    spdm = str(folder / "bin" / "spdm")
+    manual = folder / "share" / "man" / "man1" / "spdm.1"
+    marker = next(folder.glob("lib/python*/site-packages/spdmkit/py.typed"), None)
+    if not manual.exists() or marker is None:
+        raise SetupError("the package has no manual page, or no type information")
+    with tempfile.TemporaryDirectory() as elsewhere:
+        for command in (["--version"], ["demo"], ["wireshark", "show"], ["completion", "bash"]):
+            say("spdm " + " ".join(command))
+            done = subprocess.run([spdm, *command], cwd=elsewhere, capture_output=True, check=False)
+            if done.returncode != 0:
+                print(done.stderr.decode(errors="replace"), file=sys.stderr)
+                return 1
+    say("it works")
+    return 0
+
+
+def newest(pattern: str) -> Path:
+    """The file of dist/ that was built last."""
+    return max(DIST.glob(pattern), key=lambda path: path.stat().st_mtime)
 
 
 COMMANDS = {
@@ -149,6 +244,10 @@ COMMANDS = {
     "test": run_test,
     "check": run_check,
     "spdm": run_spdm,
+    "docs": run_docs,
+    "build": run_build,
+    "sbom": run_sbom,
+    "test-package": run_test_package,
     "setup": run_setup,
     "lock": run_lock,
 }
@@ -264,10 +363,10 @@ def make_venv() -> None:
         raise SetupError(f"{sys.executable} could not make {VENV}; what it said stands above")
 
 
-def pip(*arguments: str) -> None:
-    """Install with .venv's pip."""
+def pip(*arguments: str, python: str = str(PYTHON)) -> None:
+    """Install with the pip of an environment, by default .venv."""
     options = ("install", "--quiet", "--disable-pip-version-check", "--no-input")
-    if subprocess.call([str(PYTHON), "-m", "pip", *options, *arguments]) != 0:
+    if subprocess.call([python, "-m", "pip", *options, *arguments]) != 0:
         raise SetupError(
             "pip could not install what is needed; what it said stands above. Without a way to "
             "the package index, point pip at a mirror (PIP_INDEX_URL), a proxy (HTTPS_PROXY) or "

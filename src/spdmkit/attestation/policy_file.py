@@ -1,43 +1,45 @@
 """The policy file: TOML, every part optional, mistakes named with their line.
 
-[policy]
-name = "data centre"
-version = 3                        # a higher version replaces a lower one
-not_after = 2031-01-01             # TOML date, or RFC 3339 time
+Everything that may stand in it:
 
-[identity]
-trust_anchors = ["acme-root.pem"]  # relative to this file
-expected = ["ACME:NIC:*"]          # or serial:..., spki-sha256:...
-crls = ["acme.crl"]
-demand_revocation = true
+    [policy]
+    name = "data centre"
+    version = 3                        # a higher version replaces a lower one
+    not_after = 2031-01-01             # TOML date, or RFC 3339 time
 
-[protocol]
-minimum_version = "1.2"
-minimum_security = 128             # bits
-hashes = ["sha-384", "sha-512"]
+    [identity]
+    trust_anchors = ["acme-root.pem"]  # relative to this file
+    expected = ["ACME:NIC:*"]          # or serial:..., spki-sha256:...
+    crls = ["acme.crl"]
+    demand_revocation = true
 
-[freshness]
-max_age = "24h"
-demand_nonce = true
+    [protocol]
+    minimum_version = "1.2"
+    minimum_security = 128             # bits
+    hashes = ["sha-384", "sha-512"]
 
-[references]
-signers = ["acme-rim-root.pem"]
-store = "references"
-when_none = "not-appraised"        # or "untrusted"
-when_unlisted = "not-appraised"    # or "untrusted", "accept"
+    [freshness]
+    max_age = "24h"
+    demand_nonce = true
 
-[evidence]
-demand_challenge = true
+    [references]
+    signers = ["acme-rim-root.pem"]
+    store = "references"
+    when_none = "not-appraised"        # or "untrusted"
+    when_unlisted = "not-appraised"    # or "untrusted", "accept"
 
-[device_mode]
-demand = true
-refuse_debug = ["non-invasive-active", "invasive-active"]
-operational = ["normal"]
+    [evidence]
+    demand_challenge = true
 
-[[component]]
-index = 7
-name = "firmware security version"
-minimum_svn = 4
+    [device_mode]
+    demand = true
+    refuse_debug = ["non-invasive-active", "invasive-active"]
+    operational = ["normal"]
+
+    [[component]]
+    index = 7
+    name = "firmware security version"
+    minimum_svn = 4
 """
 
 from __future__ import annotations
