@@ -8,7 +8,7 @@
     python3 run.py setup           only prepare .venv, with the tools for development
     python3 run.py docs            build the documentation into site/, warnings are errors
     python3 run.py build           build wheel and sdist into dist/, with manual pages
-    python3 run.py sbom            write dist/spdmkit.cdx.json: what a release is made of (CycloneDX)
+    python3 run.py sbom            list in dist/spdmkit.cdx.json what a release consists of
     python3 run.py test-package    build, install into an empty environment, run it there
     python3 run.py lock            renew the pinned requirements after a change in pyproject.toml
 
@@ -165,7 +165,7 @@ def run_docs(arguments: Sequence[str]) -> int:
 
 
 def run_build(arguments: Sequence[str]) -> int:
-    """Build wheel and sdist with the pinned build tools; the manual pages come from the commands."""
+    """Build wheel and sdist with the pinned tools; manual pages come from the commands."""
     refuse_arguments("build", arguments)
     prepare("dev")
     shutil.rmtree(MANUAL, ignore_errors=True)
@@ -199,7 +199,13 @@ def run_sbom(arguments: Sequence[str]) -> int:
         remove = ["-m", "pip", "uninstall", "--quiet", "--yes", "pip", "setuptools"]
         subprocess.run([f"{folder}/bin/python", *remove], check=True)
         cyclonedx = [f"{tools}/bin/cyclonedx-py", "environment", "--output-reproducible"]
-        options = ["--pyproject", str(PROJECT_FILE), "--mc-type", "application", "--gather-license-texts"]
+        options = [
+            "--pyproject",
+            str(PROJECT_FILE),
+            "--mc-type",
+            "application",
+            "--gather-license-texts",
+        ]
         output = ["--output-format", "JSON", "--output-file", str(DIST / "spdmkit.cdx.json")]
         return subprocess.call([*cyclonedx, *options, *output, f"{folder}/bin/python"])
 

@@ -54,8 +54,10 @@ class _Canvas:
         width, height = self.width + 12, self.height + 12
         return "\n".join(
             (
-                f'<svg class="diagram" role="img" aria-label="{html.escape(title)}" '
-                f'viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px">',
+                (
+                    f'<svg class="diagram" role="img" aria-label="{html.escape(title)}" '
+                    f'viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px">'
+                ),
                 MARKERS,
                 *self.shapes,
                 "</svg>",

@@ -27,8 +27,10 @@ def _connection() -> str:
             "## A connection",
             "From `spdmkit.protocol.states.CONNECTION`: what is legal outside a session.",
             state_diagram([each.value for each in states.Phase], moves),
-            "What a responder does with each request, at SPDM 1.4; an older version answers "
-            "requests that it does not have with UnsupportedRequest.",
+            (
+                "What a responder does with each request, at SPDM 1.4; an older version answers "
+                "requests that it does not have with UnsupportedRequest."
+            ),
             _table(states.Phase, states.in_connection),
         )
     )
@@ -38,10 +40,12 @@ def _session() -> str:
     return "\n\n".join(
         (
             "## A session",
-            "From `spdmkit.protocol.states.SESSION`: what is legal inside a session. The two "
-            "handshakes are phases of their own, so that the end of one kind never completes the "
-            "other. Heartbeats that stay out, records that fail, and the end of the connection "
-            "end a session from every phase.",
+            (
+                "From `spdmkit.protocol.states.SESSION`: what is legal inside a session. The two "
+                "handshakes are phases of their own: the end of one kind never completes the "
+                "other. Heartbeats that stay out, records that fail, and the end of the connection "
+                "end a session from every phase."
+            ),
             state_diagram([each.value for each in states.SessionPhase], _moves(states.SESSION)),
             _table(
                 [each for each in states.SessionPhase if each is not states.SessionPhase.ENDED],
@@ -61,7 +65,7 @@ def _moves(table: Mapping[tuple[enum.Enum, int], enum.Enum]) -> dict[tuple[str, 
 
 
 def _table(phases: Iterable[enum.Enum], decide: object) -> str:
-    assert callable(decide)  # noqa: S101 - for the type checker
+    assert callable(decide)
     phases = list(phases)
     head = ["request", "since", *(phase.value for phase in phases)]
     rows = [head, ["---"] * len(head)]
@@ -75,7 +79,7 @@ def _outcome(phase: enum.Enum, after: object) -> str:
     if isinstance(after, states.Refusal):
         name = "".join(part.capitalize() for part in after.error.name.split("_"))
         return f"{name}{', session ends' if after.ends_session else ''}"
-    assert isinstance(after, enum.Enum)  # noqa: S101 - for the type checker
+    assert isinstance(after, enum.Enum)
     return "legal" if after is phase else f"**{after.value}**"
 
 
@@ -94,9 +98,11 @@ def _binding() -> str:
     return "\n\n".join(
         (
             "## The TCP binding",
-            "From `spdmkit.transports.tcp.TRANSITIONS`. A listener learns its role from the first "
-            "frame; an initiator knows it. A second Role-Inquiry, one after SPDM has begun, and "
-            "one from a listener end the connection.",
+            (
+                "From `spdmkit.transports.tcp.TRANSITIONS`. A listener learns its role from the "
+                "first frame; an initiator knows it. A second Role-Inquiry, one after SPDM has "
+                "begun, and one from a listener end the connection."
+            ),
             state_diagram(["opening", "requester", "responder", "closed"], moves),
             "\n".join(rows),
         )

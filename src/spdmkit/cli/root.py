@@ -74,6 +74,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "proxy": ("proxy", "Carry SPDM between verifiers on TCP and devices on MCTP."),
     "conformance": ("conformance", "Judge a device by the specification."),
     "bench": ("bench", "Measure what things cost beside the cryptography in them."),
+    "completion": ("completion", "Print what a shell needs to complete commands."),
+    "man": ("man", "Print manual pages."),
 }
 
 spdm = LazyGroup(

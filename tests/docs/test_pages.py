@@ -17,7 +17,7 @@ from spdmkit.cli.root import spdm
 from spdmkit.crypto.pkcs8 import armour
 from tests.attestation.lab import NOW, authority, good_evidence, good_manifest
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 
 
