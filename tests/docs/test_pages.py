@@ -94,3 +94,11 @@ def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in link:
             assert (page.parent / link).exists(), link
+
+
+def test_decisions_are_numbered_once() -> None:
+    files = [path for path in (DOCS / "decisions").glob("*.md") if path.name != "index.md"]
+    for path in files:
+        number = int(path.name.partition("-")[0])
+        assert path.read_text().startswith(f"# {number}. "), path.name
+    assert sorted(int(path.name[:4]) for path in files) == list(range(1, len(files) + 1))
