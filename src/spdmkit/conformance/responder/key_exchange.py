@@ -16,6 +16,7 @@ from spdmkit.conformance.misbehaviour import (
     putting,
 )
 from spdmkit.conformance.talk import Talk
+from spdmkit.errors import ProtocolViolation
 from spdmkit.messages import (
     V11,
     V12,
@@ -46,9 +47,10 @@ def request(talk: Talk) -> KeyExchange:
     selection = connection.algorithms
     if selection.dhe is not None:
         public = selection.dhe.generate().exchange_data
-    else:
-        assert selection.kem is not None
+    elif selection.kem is not None:
         public = selection.kem.generate().encapsulation_key
+    else:
+        raise ProtocolViolation("no key exchange was negotiated")
     settings = connection.settings
     return KeyExchange(
         slot_id=0,
