@@ -315,8 +315,9 @@ class TestLargeRequests:
         else:
             answer = pair.raw(ChunkGet(handle=1).encode(context(pair)))
         assert is_error(answer, E.UNEXPECTED_REQUEST)
+        # It does not interrupt the transfer (10.27).
         late = chunk(pair, handle=7, chunk_seq_no=1, chunk=rest, last_chunk=True)
-        assert is_error(late, E.INVALID_REQUEST)
+        assert is_error(late, E.LARGE_RESPONSE)
         pair.run(get_digests(pair.link))
 
     def test_get_version_ends_a_transfer(self, pair: Pair) -> None:
@@ -405,11 +406,21 @@ class TestLargeResponses:
     @pytest.mark.parametrize("code", ["digests", "chunk send"])
     def test_another_request_in_between(self, waiting: tuple[Pair, int], code: str) -> None:
         pair, handle = waiting
+        fetch(pair, handle=handle, chunk_seq_no=0)
         if code == "digests":
             answer = pair.raw(bytes((context(pair).version, 0x81, 0, 0)))
         else:
             answer = chunk(pair, handle=1, chunk_seq_no=0, large_message_size=99, chunk=bytes(48))
         assert is_error(answer, E.UNEXPECTED_REQUEST)
+        # It does not interrupt the transfer (10.27).
+        assert fetch(pair, handle=handle, chunk_seq_no=1)[1] == ResponseCode.CHUNK_RESPONSE
+
+    def test_a_large_response_that_nobody_fetches_gives_way(
+        self, waiting: tuple[Pair, int]
+    ) -> None:
+        pair, handle = waiting
+        digests = pair.raw(bytes((context(pair).version, 0x81, 0, 0)))
+        assert not is_error(digests, E.UNEXPECTED_REQUEST)
         assert is_error(fetch(pair, handle=handle), E.UNEXPECTED_REQUEST)
 
     def test_from_another_session(self, waiting: tuple[Pair, int]) -> None:

@@ -156,17 +156,27 @@ def nothing_waits(talk: Talk) -> Exchange[None]:
 
 
 @CASES.case(
-    "given-up",
-    "another request gives up the chunks that wait",
+    "interrupted",
+    "another request in the middle of a transfer is refused, and the transfer goes on",
     needs=CHUNKS,
     since=V12,
     transfer_size=SMALL,
-    breaks=Misbehaviour(response=_any_chunk),
+    breaks=Misbehaviour(response=lambda sent, asked, _s: _distracted(sent, asked)),
 )
-def given_up(talk: Talk) -> Exchange[None]:
+def interrupted(talk: Talk) -> Exchange[None]:
     handle = yield from _large(talk)
-    yield from talk.ask(talk.header(R.GET_DIGESTS))
-    yield from talk.expect_refusal(ChunkGet(handle=handle, chunk_seq_no=0))
+    yield from talk.expect(ChunkGet(handle=handle, chunk_seq_no=0), ChunkResponse)
+    answer = yield from talk.ask(talk.header(R.GET_DIGESTS))
+    talk.refused(answer, E.UNEXPECTED_REQUEST)
+    message = yield from talk.expect(ChunkGet(handle=handle, chunk_seq_no=1), ChunkResponse)
+    talk.equal(message.chunk_seq_no, 1, "ChunkSeqNo")
+
+
+def _distracted(sent: bytearray, asked: bytes) -> bytes | bytearray:
+    """The transfer does not survive."""
+    if asked[1] != R.CHUNK_GET or not any(asked[4:]):
+        return sent
+    return bytes((asked[0], ResponseCode.ERROR, E.UNEXPECTED_REQUEST, 0))
 
 
 def _taken(sent: bytearray, asked: bytes, _scene: Scene) -> bytes | bytearray:

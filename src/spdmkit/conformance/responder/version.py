@@ -99,8 +99,13 @@ def _without_reset(sent: bytearray, request: bytes, _scene: Scene) -> bytes | by
 def resets(talk: Talk) -> Exchange[None]:
     yield from talk.expect(GET_VERSION, Version)
     answer = yield from talk.ask(talk.header(R.GET_DIGESTS))
-    codes = (ErrorCode.UNEXPECTED_REQUEST, ErrorCode.REQUEST_RESYNCH, ErrorCode.INVALID_REQUEST)
-    talk.refused(answer, *codes)
+    talk.refused(
+        answer,
+        ErrorCode.UNEXPECTED_REQUEST,
+        ErrorCode.REQUEST_RESYNCH,
+        ErrorCode.INVALID_REQUEST,
+        ErrorCode.VERSION_MISMATCH,  # the next request fixes the version, and this one may not
+    )
 
 
 @CASES.case(

@@ -132,6 +132,11 @@ class ChunkedResponse:
         self._sequence = 0
         self._latest = b""
 
+    @property
+    def under_way(self) -> bool:
+        """A chunk was fetched, and not the last one."""
+        return self._sequence > 0 and not self.complete
+
     def next(self, raw: bytes, context: Context, limit: int) -> bytes:
         """Answer one CHUNK_GET with a CHUNK_RESPONSE of at most `limit` bytes.
 

@@ -396,17 +396,18 @@ class ResponderEndpoint:
             return True
         # A finished answer that nobody fetched gives way to the next request.
         self._running = None
-        if self._large is not None and self._large.complete and code != R.CHUNK_GET:
-            self._large = None  # it was kept for a retry of its last chunk only
         interrupts = (self._incoming is not None and code != R.CHUNK_SEND) or (
-            self._large is not None and code != R.CHUNK_GET
+            self._large is not None and self._large.under_way and code != R.CHUNK_GET
         )
         if interrupts:
-            self._incoming = self._large = None
+            # The transfer goes on afterwards (10.27): only GET_VERSION ends it.
             raise ProtocolViolation(
                 "another request in the middle of a large message",
                 error_code=ErrorCode.UNEXPECTED_REQUEST,
             )
+        if code != R.CHUNK_GET:
+            # Kept for a retry of its last chunk only, or never asked for.
+            self._large = None
         return False
 
     def _begin(
