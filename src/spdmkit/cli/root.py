@@ -64,7 +64,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "policy": ("policy", "Check what is demanded of devices, and sign it for them."),
     "session": ("session", "Open a secure session and carry lines or a file through it."),
     "probe": ("probe", "Show what a device supports: versions, algorithms, slots."),
-    "device": ("device", "Make and serve a software device."),
+    "device": ("device", "Make a software device, serve it, or have it dial."),
     "verifier": ("verifier", "Verify devices, and provide what they ask for."),
     "ca": ("ca", "Make and keep a certificate authority for devices."),
     "provision": ("provision", "Put a certificate of our authority into a device."),
