@@ -12,8 +12,11 @@ import pytest
 
 from spdmkit.errors import SpdmError, TransportError
 from spdmkit.protocol.frames import Frame, FrameKind
-from spdmkit.proxy.device import parse_network
+from spdmkit.proxy.configuration import ProxyConfiguration, tcp_address
+from spdmkit.proxy.device import DeviceRoute, parse_network
+from spdmkit.proxy.journal import Silent
 from spdmkit.proxy.leases import Limits
+from spdmkit.proxy.service import Proxy
 from spdmkit.transports.aio import AsyncConnection, connect
 from spdmkit.transports.framing import Role
 from spdmkit.transports.mctp.framing import MctpSerialFraming
@@ -410,6 +413,64 @@ async def test_it_stops_in_the_middle_and_starts_again(tmp_path: Path) -> None:
     status = json.loads((tmp_path / "status.json").read_text())
     assert status["devices"][0]["name"] == "nic"
     assert lab_.journal("stopped")
+
+
+async def test_it_starts_again_where_it_was() -> None:
+    """At the same port, while connections of its last life are still being forgotten."""
+    async with await listen("emu+mctp://127.0.0.1:0", Responders()) as device:
+        port = 0
+        for _ in range(2):
+            route = DeviceRoute(
+                "nic", device.uri, (tcp_address(f"tcp://127.0.0.1:{port}", listen=True),)
+            )
+            async with Proxy(ProxyConfiguration((route,)), Silent()) as proxy:
+                uri = proxy.devices["nic"].uris[0]
+                assert port in (0, uri.host.port)
+                port = uri.host.port
+                client = await connect(uri, requester)
+                assert await client.run(ask_version()) == VERSION
+            await client.close()
+
+
+async def test_a_port_that_is_taken() -> None:
+    async with lab() as lab_:
+        route = DeviceRoute("other", lab_.device.route.to, (tcp_address(lab_.uri, listen=True),))
+        with pytest.raises(TransportError, match="cannot listen"):
+            async with Proxy(ProxyConfiguration((route,)), Silent()):
+                raise AssertionError
+
+
+async def test_a_client_that_takes_nothing() -> None:
+    """Its next requests stay unread, and so does nothing grow; then its lease is over."""
+    limits = Limits(idle=0.5, lease=10, answer=5)
+    async with lab(limits) as lab_:
+        peer = await dial_bytes("127.0.0.1", lab_.port)
+        peer.reader._transport.pause_reading()  # type: ignore[attr-defined]  # there is no public way
+        peer.write(VERSION_STRICT)
+        body = b"\x12" + bytes((ECHO,)) + bytes(60_000)
+        frame = len(body).to_bytes(2, "little") + b"\x01\x05" + body
+        for _ in range(400):
+            peer.write(frame)
+        await soon(lambda: bool(lab_.journal("lease-ended")), patience=10)
+        assert lab_.journal("lease-ended")[0]["reason"] == "idle"
+        # What the kernel holds at both ends of a connection, and little more.
+        assert len(lab_.received()) < 300
+        peer.abort()
+        assert await _visit(lab_.uri) == VERSION
+
+
+async def test_a_fault_of_ours_ends_one_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with lab() as lab_:
+
+        def broken(*_arguments: object) -> None:
+            raise RuntimeError("a fault of ours")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("spdmkit.proxy.device.Carriage", broken)
+            peer = await dial_bytes("127.0.0.1", lab_.port)
+            assert await peer.read_all() == b""
+        assert lab_.journal("fault")[0]["why"] == "RuntimeError: a fault of ours"
+        assert await _visit(lab_.uri) == VERSION
 
 
 async def test_nothing_leaks() -> None:

@@ -305,6 +305,10 @@ class ProxiedDevice:
             ending = await self._lend(visitor)
             self._note_end(visitor, ending, began)
             visitor.settle("" if ending.reason == "client" else ending.detail)
+        except Exception as error:  # noqa: BLE001  # a fault of ours in one lease is not the next one's
+            self.figures.failures["fault"] += 1
+            why = f"{type(error).__name__}: {error}"
+            self._journal.write("fault", device=self.route.name, client=visitor.name, why=why)
         finally:
             visitor.dismiss("stopped")
             self.figures.leased_by = ""
@@ -333,34 +337,40 @@ class ProxiedDevice:
             self._found(up=False, why=str(error))
             return Ending("unreachable", str(error))
         self._found(up=True, eid=line.eid)
+        client: Client | None = None
         try:
             client = await self._connected(visitor)
-        except SpdmError as error:
-            await line.close()
-            return Ending("verifier", str(error))
-        self.figures.leases += 1
-        self._journal.write("lease-began", device=self.route.name, client=visitor.name)
-        carriage = Carriage(client, line, limits, self.figures, self._journal)
-        self._carriage = carriage
-        try:
-            carriage.start()
+            self.figures.leases += 1
+            self._journal.write("lease-began", device=self.route.name, client=visitor.name)
+            self._carriage = Carriage(client, line, limits, self.figures, self._journal)
+            self._carriage.start()
             if self._closing:
-                carriage.stop()
-            return await carriage.ended
-        finally:
-            await self._part(client, line, carriage)
+                self._carriage.stop()
+            ending = await self._carriage.ended
+        except SpdmError as error:
+            ending = Ending("verifier", str(error))
+        except BaseException:
+            # Whatever it is: neither side may stay open because of it.
+            line.abort()
+            if client is not None:
+                client.abort()
+            raise
+        await self._part(client, line, ending)
+        return ending
 
-    async def _part(self, client: Client, line: DeviceLine, carriage: Carriage) -> None:
+    async def _part(self, client: Client | None, line: DeviceLine, ending: Ending) -> None:
+        """Close both sides, and wait until both are."""
         self.figures.retries += line.retries
-        client.close()
-        lost = carriage.ended.done() and carriage.ended.result().device_lost
-        if lost:
+        if client is not None:
+            client.close()
+        if ending.device_lost:
             line.abort()
             await asyncio.wait([line.closed], timeout=CLOSING)
         else:
             await line.close()
-        await asyncio.wait([client.closed], timeout=CLOSING)
-        client.abort()
+        if client is not None:
+            await asyncio.wait([client.closed], timeout=CLOSING)
+            client.abort()
 
     async def _connected(self, visitor: _Visitor) -> Client:
         """The client's connection: as it was accepted, or made now."""
