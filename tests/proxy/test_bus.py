@@ -101,7 +101,7 @@ async def test_devices_are_found_and_served_at_once(
     async with bridge(path, 20, 21, 22) as ends:
         configuration = ProxyConfiguration((), (bus(path, 19, 20, 21, 22),))
         async with Proxy(configuration, Journal(out)) as proxy:
-            await soon(lambda: len(proxy.devices) == 3)
+            await soon(lambda: sum(bool(each.uris) for each in proxy.devices.values()) == 3)
             ports = {
                 name: sock.getsockname()[1]
                 for name, device in proxy.devices.items()

@@ -96,7 +96,7 @@ async def test_a_bus_is_searched_again_and_again(monkeypatch: pytest.MonkeyPatch
         assert list(proxy.devices) == ["bp-9"]
         bridge.endpoints[11] = (5,)
         await soon(lambda: "bp-11" in proxy.devices)
-        assert proxy.devices["bp-11"].uris
+        await soon(lambda: bool(proxy.devices["bp-11"].uris))
     events = [json.loads(line) for line in out.getvalue().splitlines()]
     found = [each for each in events if each["event"] == "discovered"]
     assert [each["device"] for each in found] == ["bp-9", "bp-11"]
