@@ -56,6 +56,17 @@ def test_single_bytes_do_not_cost_an_object_each() -> None:
     assert (len(buffer), buffer.peek(4)) == (0, b"")
 
 
+def test_a_small_rest_does_not_hold_on_to_a_large_read() -> None:
+    buffer = ReceiveBuffer()
+    buffer.append(bytes(range(256)) * 1024)
+    whole = len(buffer)
+    assert buffer.take(whole - 3) == (bytes(range(256)) * 1024)[:-3]
+    assert sum(map(len, buffer._parts)) == len(buffer) == 3
+    buffer.append(b"next")
+    assert buffer.take(5, 2) == b"\xffnext"
+    assert len(buffer) == 0
+
+
 # -- the work pool --------------------------------------------------------------------------------
 
 

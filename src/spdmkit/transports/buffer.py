@@ -9,6 +9,10 @@ SMALL = 2048
 not cost an object for each."""
 
 
+LARGE = 0x4000
+"""A read above this many bytes is not kept for the sake of a small rest of it."""
+
+
 class ReceiveBuffer:
     """A queue of bytes.
 
@@ -97,3 +101,7 @@ class ReceiveBuffer:
         if done:
             del self._parts[:done]
         self._start = upto
+        if upto and len(self._parts[0]) > LARGE and 4 * (len(self._parts[0]) - upto) < upto:
+            # What is left of a large read must not hold on to all of it.
+            self._parts[0] = self._parts[0][upto:]
+            self._start = 0

@@ -145,7 +145,6 @@ class Conduit:
         self._stale: float | None = None
         self._renewed = 0.0
         self._asked_at = 0.0
-        self._open = False
         self._shown: Dialect | None = None
         self._commands: list[PlatformCommand] = []
 
@@ -250,7 +249,6 @@ class Conduit:
         self.guess_failed = False
         self._may_redial = False
         self.frames = 0
-        self._open = False
         self._output = []
         self._write(framing.start())
         if self.endpoint is not None and self._asked is not None:
@@ -286,7 +284,7 @@ class Conduit:
     @property
     def ready(self) -> bool:
         """The opening is over: a requester may ask, a responder may be asked."""
-        return self.endpoint is not None and self._opened()
+        return self.endpoint is not None and self._open_for_frames()
 
     @property
     def settled(self) -> bool:
@@ -370,7 +368,7 @@ class Conduit:
     def _collect(self, now: float) -> None:
         """Pack what the endpoint wants sent, before anything later can close the connection."""
         endpoint = self.endpoint
-        if endpoint is None or self.redial is not None or not (self._open or self._opened()):
+        if endpoint is None or self.redial is not None or not self._open_for_frames():
             return
         for frame in endpoint.outgoing():
             if self.closing:
@@ -395,10 +393,8 @@ class Conduit:
         elif self._on_command is not None and self.endpoint is not None:
             self._on_command(self.endpoint, event)
 
-    def _opened(self) -> bool:
-        """Frames may be sent; once true it stays."""
-        self._open = self.framing.role is Role.RESPONDER or self.framing.ready
-        return self._open
+    def _open_for_frames(self) -> bool:
+        return self.framing.role is Role.RESPONDER or self.framing.ready
 
     @property
     def _unanswered_guess(self) -> bool:
