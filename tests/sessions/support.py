@@ -58,12 +58,12 @@ class Served:
         self.endpoints.append(endpoint)
         return endpoint
 
-    async def listen(self) -> Listener:
+    async def listen(self, uri: str = "tcp://127.0.0.1:0") -> Listener:
         def happened(event: ListenerEvent) -> None:
             if event.connection is not None and event.connection not in self.connections:
                 self.connections.append(event.connection)
 
-        listener = await listen("tcp://127.0.0.1:0", self.make, on_event=happened)
+        listener = await listen(uri, self.make, on_event=happened)
         self.uri = str(listener.uri)
         return listener
 

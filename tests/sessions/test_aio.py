@@ -44,6 +44,20 @@ async def test_send_and_receive() -> None:
         await session.close()
 
 
+async def test_a_device_on_mctp() -> None:
+    served = a_device()
+    async with (
+        await served.listen("emu+mctp://127.0.0.1:0"),
+        await aio.open_session(served.uri, Terms(psk=BY_PSK)) as session,
+    ):
+        assert await session.request(b"pci", message_type=0x7E) == b"pci"
+        await session.send(b"iana", message_type=0x7F)
+        assert await session.receive(5) == b"iana"
+        with pytest.raises(ProtocolViolation, match="SPDM"):
+            await session.send(b"x", message_type=5)
+        assert await session.request(b"x") == b"x"
+
+
 async def test_both_ways_at_once() -> None:
     """One task sends, another receives; far more than any buffer holds."""
     served = a_device()

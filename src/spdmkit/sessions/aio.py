@@ -134,16 +134,20 @@ class Session:
 
     # -- data -----------------------------------------------------------------------------------
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, *, message_type: int = 0) -> None:
         """Send application data: one record, at most 65,000 bytes or so.
 
         Returns once the operating system has taken most of it, so that a slow device slows us.
+
+        Args:
+            data: what to send.
+            message_type: MCTP message type, for devices on MCTP; others have none.
 
         Raises:
             SessionOver: the session is over.
             ProtocolViolation: too long for a record.
         """
-        await self._run(lambda: self.opened.link.tell(data))
+        await self._run(lambda: self.opened.link.tell(data, message_type))
         await self._connection.drain()
 
     async def receive(self, timeout: float | None = None) -> bytes | None:  # noqa: ASYNC109  # as a socket's
@@ -168,14 +172,18 @@ class Session:
             raise self._over()
         return data.data
 
-    async def request(self, data: bytes) -> bytes:
+    async def request(self, data: bytes, *, message_type: int = 0) -> bytes:
         """Send application data and wait for application data in return.
+
+        Args:
+            data: what to send.
+            message_type: MCTP message type, for devices on MCTP; others have none.
 
         Raises:
             SessionOver: the session is over.
             DeadlineExceeded: nothing came; the connection is closed.
         """
-        return (await self._run(lambda: self.opened.link.converse(data))).data
+        return (await self._run(lambda: self.opened.link.converse(data, message_type))).data
 
     async def vendor_defined(self, standard_id: int, vendor_id: bytes, payload: bytes) -> bytes:
         """Send a VENDOR_DEFINED request in the session; the payload of its response.

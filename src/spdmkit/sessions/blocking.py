@@ -160,14 +160,18 @@ class Session:
 
     # -- data -----------------------------------------------------------------------------------
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, *, message_type: int = 0) -> None:
         """Send application data: one record, at most 65,000 bytes or so.
+
+        Args:
+            data: what to send.
+            message_type: MCTP message type, for devices on MCTP; others have none.
 
         Raises:
             SessionOver: the session is over.
             ProtocolViolation: too long for a record.
         """
-        self._run(lambda: self.opened.link.tell(data))
+        self._run(lambda: self.opened.link.tell(data, message_type))
 
     def receive(self, timeout: float | None = None) -> bytes | None:
         """The next application data that came; None when nothing came in time.
@@ -187,14 +191,18 @@ class Session:
                 raise self._over()
         return None if data is None else data.data
 
-    def request(self, data: bytes) -> bytes:
+    def request(self, data: bytes, *, message_type: int = 0) -> bytes:
         """Send application data and wait for application data in return.
+
+        Args:
+            data: what to send.
+            message_type: MCTP message type, for devices on MCTP; others have none.
 
         Raises:
             SessionOver: the session is over.
             DeadlineExceeded: nothing came; the connection is closed.
         """
-        return self._run(lambda: self.opened.link.converse(data)).data
+        return self._run(lambda: self.opened.link.converse(data, message_type)).data
 
     def vendor_defined(self, standard_id: int, vendor_id: bytes, payload: bytes) -> bytes:
         """Send a VENDOR_DEFINED request in the session; the payload of its response.
