@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ def test_our_requester_refuses_what_is_wrong(device: Path, session: bool) -> Non
     assert applied > 18
 
 
-CASE = RequesterCase("challenge.signature", "DSP0274 10.10", "refuses", Misbehaviour())
+CASE = RequesterCase("algorithms.one-hash", "DSP0274 10.4", "refuses", Misbehaviour())
 SANE = [R.GET_VERSION, R.GET_CAPABILITIES, R.NEGOTIATE_ALGORITHMS, R.CHALLENGE, R.GET_MEASUREMENTS]
 
 
@@ -88,20 +89,27 @@ def trial(asked: list[RequestCode], bent_at: int, exit_code: int | None = None) 
 
 
 def test_a_requester_that_goes_on_fails() -> None:
-    result = judge(CASE, trial(SANE, 0), trial(SANE, 4))
+    result = judge(CASE, trial(SANE, 0), trial(SANE, 3))
     assert result.outcome is Outcome.FAILED
-    assert "GET_MEASUREMENTS next" in result.failures[0].words
+    assert "CHALLENGE next" in result.failures[0].words
+
+
+def test_a_requester_may_verify_while_the_next_request_is_under_way() -> None:
+    challenged = replace(CASE, name="challenge.signature")
+    assert judge(challenged, trial(SANE, 0), trial(SANE, 4)).outcome is Outcome.PASSED
+    content = trial(SANE, 4, exit_code=0)
+    assert judge(challenged, trial(SANE, 0, 0), content).outcome is Outcome.FAILED
 
 
 def test_a_requester_that_gives_up_or_starts_over_passes() -> None:
     for rest in ([], [R.GET_VERSION]):
-        assert judge(CASE, trial(SANE, 0), trial(SANE[:4] + rest, 4)).outcome is Outcome.PASSED
+        assert judge(CASE, trial(SANE, 0), trial(SANE[:3] + rest, 3)).outcome is Outcome.PASSED
 
 
 def test_the_exit_code_must_tell() -> None:
-    good = trial(SANE[:4], 4, exit_code=1)
+    good = trial(SANE[:3], 3, exit_code=1)
     assert judge(CASE, trial(SANE, 0, 0), good).outcome is Outcome.PASSED
-    silent = trial(SANE[:4], 4, exit_code=0)
+    silent = trial(SANE[:3], 3, exit_code=0)
     assert judge(CASE, trial(SANE, 0, 0), silent).outcome is Outcome.FAILED
     same = trial(SANE, 5, exit_code=4)
     assert judge(CASE, trial(SANE, 0, 4), same).outcome is Outcome.FAILED
