@@ -53,6 +53,21 @@ async def test_a_change_is_told_and_judged(lab: Lab, method: SessionMethod) -> N
     assert [each.service for each in last.services] == ["any", "event", "event"]
 
 
+async def test_what_was_told_is_not_kept_for_ever(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spdmkit.services.visit.MOST_CHANGES", 2)
+    async with verifier_listens(lab, lab.provider(watch=None, poll=0.02)) as house:
+        calling = asyncio.create_task(house.call(Wish.of(ANY)))
+        await until(lambda: subscribed(house))
+        for number in range(4):
+            (lab.device / "firmware" / "main.bin").write_bytes(bytes([number]) * (number + 1))
+            await until(lambda number=number: len(house.reports) == number + 1)  # type: ignore[misc]  # mypy knows no default in a lambda
+        await house.listener.close(grace=0.1)
+        await calling
+    assert [each.service for each in house.reports[-1].services] == ["any", "event", "event"]
+
+
 @pytest.mark.parametrize("reason", ["no events", "no session", "not asked"])
 async def test_without_events_nobody_waits(lab: Lab, reason: str) -> None:
     provider = lab.provider(watch=None, poll=0.02)

@@ -8,6 +8,7 @@ runs. The device's side is a `ServiceDesk`, which a device registers for vendor-
     content       what SET_REFERENCE and SET_POLICY carry
     provider      what a requester offers
     visit         the conversation with one device
+    rooms         where a service is performed: in which session, or in none
     performing    each service, as the requester performs it
     wishes        what a device wants, and how it corrects what was refused
     desk          the device's side

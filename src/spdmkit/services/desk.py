@@ -98,6 +98,8 @@ class ServiceDesk:
         # What is taken depends on what is held: one after another, however long a disk takes.
         self._taking = threading.Lock()
         self._lists: OrderedDict[str, WishList] = OrderedDict()
+        self._frames: dict[str, Callable[[], int]] = {}
+        self._marks: dict[str, int] = {}
         trust = device.configuration.trust
         self._reference_anchors = _anchors(
             device, trust.reference_signers, Purpose.REFERENCE_SIGNER
@@ -134,6 +136,16 @@ class ServiceDesk:
         with self._lock:
             self._wishes = tuple(wishes)
 
+    def follow(self, connection: str, frames: Callable[[], int]) -> None:
+        """Have a look at how many frames a connection has received, until `close`.
+
+        Args:
+            connection: its name, as endpoints are told it.
+            frames: gives their number.
+        """
+        with self._lock:
+            self._frames[connection] = frames
+
     def close(self, connection: str, *, in_good_order: bool) -> Sequence[Ending]:
         """A connection is over.
 
@@ -146,7 +158,9 @@ class ServiceDesk:
         """
         with self._lock:
             found = self._lists.pop(connection, None) or self._new_list()
-            return list(found.close(in_good_order=in_good_order))
+            frames, mark = self._frames.pop(connection, None), self._marks.pop(connection, 0)
+            went_on = frames is None or frames() > mark
+            return list(found.close(in_good_order=in_good_order, went_on=went_on))
 
     def _new_list(self) -> WishList:
         device = self._device
@@ -181,8 +195,11 @@ class ServiceDesk:
     ) -> Struct | None:
         if not isinstance(request, GetServiceRequest):
             raise ProtocolViolation("GET_SERVICE_REQUEST is empty")
+        name = peer.connection
         with self._lock:
-            return self._list_of(peer.connection).answer(request.state, request.services)
+            if name in self._frames:
+                self._marks[name] = self._frames[name]()
+            return self._list_of(name).answer(request.state, request.services)
 
     def _verification_results(
         self, request: Struct | None, peer: Peer, _context: Context

@@ -19,7 +19,7 @@ from spdmkit.device.responders import responder_factory
 from spdmkit.errors import ConfigurationError, PeerError, SpdmError, TransportError
 from spdmkit.protocol.connection import Role
 from spdmkit.services.wishes import Ending, Fate, Wish
-from spdmkit.transports.aio import Patience, connect
+from spdmkit.transports.aio import AsyncConnection, Patience, connect
 from spdmkit.transports.framing import PeerClosed
 
 if TYPE_CHECKING:
@@ -165,7 +165,10 @@ class Caller:
         def make(info: ConnectionInfo) -> Endpoint:
             nonlocal name
             name = info.name
+            self._desk.follow(name, lambda: opened[0].conduit.frames if opened else 0)
             return self._make(info)
+
+        opened: list[AsyncConnection] = []
 
         self._desk.want(wishes)
         error: SpdmError | None = None
@@ -181,7 +184,9 @@ class Caller:
         except ConfigurationError:
             raise
         except SpdmError as problem:
+            self._desk.close(name, in_good_order=False)
             return [Ending(wish, Fate.UNANSWERED) for wish in wishes], problem
+        opened.append(connection)
         try:
             await connection.wait_closed()
         finally:

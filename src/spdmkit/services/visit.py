@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from spdmkit.errors import PeerError, ProtocolViolation
 from spdmkit.identity import safe_text
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from spdmkit.services.provider import Provider
 
 __all__ = ["ServiceOutcome", "Visit"]
+
+MOST_CHANGES: Final = 16
+"""Changes of a watched device that are kept; each was told when it came."""
 
 
 @dataclass(slots=True)
@@ -109,6 +112,8 @@ class Visit:
 
     def run(self, unasked: Sequence[Wish] = ()) -> Exchange[None]:
         """Negotiate, do what the device wants, and end the session.
+
+        The session stays open when `will_watch` is set: `watch` is to follow then.
 
         Args:
             unasked: services to perform before the device is asked; in the reach-down model the
@@ -183,6 +188,10 @@ class Visit:
         outcome = ServiceOutcome("event", ServiceId.ANY_REQUEST, False, self.rooms.kind, detail)
         yield from attest_again(self, outcome)
         self._note(outcome)
+        # A device may be watched for years: what was told of its changes is not kept that long.
+        told = [each for each in self.outcomes if each.service == outcome.service]
+        for old in told[:-MOST_CHANGES]:
+            self.outcomes.remove(old)
 
     def _note(self, outcome: ServiceOutcome) -> None:
         self.outcomes.append(outcome)
@@ -204,13 +213,13 @@ class Visit:
         provider = self.provider
         state, invalid = ServiceState.NEXT, 0
         for _ in range(provider.most_services * (provider.most_invalid + 1)):
+            request = yield from self._next_request(state)
+            if request is None or _is_none(request):
+                return
             if len(self.outcomes) >= provider.most_services:
                 raise ProtocolViolation(
                     f"the device wants more than {provider.most_services} services"
                 )
-            request = yield from self._next_request(state)
-            if request is None or _is_none(request):
-                return
             problem = self._problem(request)
             if problem is None:
                 try:

@@ -204,14 +204,22 @@ class WishList:
         if self._asked is not None and self._asked.is_dmtf and self._asked.service_id == service_id:
             self._end(Fate.FULFILLED)
 
-    def close(self, *, in_good_order: bool) -> Sequence[Ending]:
+    def close(self, *, in_good_order: bool, went_on: bool = True) -> Sequence[Ending]:
         """The conversation is over; a requester may close it once the last service is done.
+
+        Args:
+            in_good_order: it closed the connection, and nothing went wrong.
+            went_on: it sent anything after it was told the last wish; otherwise it cannot have
+                done it, unless the wish was for nothing in particular.
 
         Returns:
             The endings, with those that were not known before.
         """
-        if self._asked is not None and in_good_order:
-            self._completed()
+        asked = self._asked
+        if asked is not None and in_good_order:
+            nothing = asked.is_dmtf and asked.service_id == ServiceId.ANY_REQUEST
+            if went_on or nothing:
+                self._completed()
         self._end(Fate.UNANSWERED)
         self.endings += [Ending(wish, Fate.UNANSWERED) for wish in self._waiting]
         self._waiting.clear()
