@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spdmkit.cli.options import common, example
+from spdmkit.cli.options import KEY_KINDS, common, example
 from spdmkit.cli.passphrase import passphrase_from
 from spdmkit.errors import ConfigurationError
 
@@ -21,19 +21,6 @@ __all__ = ["PASSPHRASE_VARIABLE", "command", "open_authority"]
 
 PASSPHRASE_VARIABLE = "SPDM_CA_PASSPHRASE"  # noqa: S105 - the name of a variable
 PASSPHRASE_FILE = "passphrase"  # noqa: S105 - the name of a file
-_NAMES = (
-    "ecdsa-p256",
-    "ecdsa-p384",
-    "ecdsa-p521",
-    "rsa-2048",
-    "rsa-3072",
-    "rsa-4096",
-    "ed25519",
-    "ed448",
-    "ml-dsa-44",
-    "ml-dsa-65",
-    "ml-dsa-87",
-)
 _FOLDER = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
 passphrase_option = click.option(
@@ -53,7 +40,7 @@ def command() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--algorithm",
-    type=click.Choice(_NAMES),
+    type=click.Choice(KEY_KINDS),
     default="ecdsa-p384",
     show_default=True,
     help="Kind of its keys.",

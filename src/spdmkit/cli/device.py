@@ -10,26 +10,13 @@ from typing import Any
 import click
 
 from spdmkit.cli.capturing import Capture, capture_option
-from spdmkit.cli.options import common, example
+from spdmkit.cli.options import KEY_KINDS, common, example
 from spdmkit.cli.passphrase import passphrase_from
 from spdmkit.cli.text import escaped
 
 __all__ = ["command"]
 
 _PASSPHRASE = "SPDM_PASSPHRASE"  # noqa: S105 - the name of a variable
-_NAMES = (
-    "ecdsa-p256",
-    "ecdsa-p384",
-    "ecdsa-p521",
-    "rsa-2048",
-    "rsa-3072",
-    "rsa-4096",
-    "ed25519",
-    "ed448",
-    "ml-dsa-44",
-    "ml-dsa-65",
-    "ml-dsa-87",
-)
 
 
 @click.group(name="device")
@@ -48,7 +35,7 @@ _passphrase_option = click.option(
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--algorithm",
-    type=click.Choice(_NAMES),
+    type=click.Choice(KEY_KINDS),
     default="ecdsa-p384",
     show_default=True,
     help="Kind of the device's keys.",

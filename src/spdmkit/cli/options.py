@@ -7,9 +7,24 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["common", "example"]
+__all__ = ["KEY_KINDS", "common", "example"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+KEY_KINDS = (
+    "ecdsa-p256",
+    "ecdsa-p384",
+    "ecdsa-p521",
+    "rsa-2048",
+    "rsa-3072",
+    "rsa-4096",
+    "ed25519",
+    "ed448",
+    "ml-dsa-44",
+    "ml-dsa-65",
+    "ml-dsa-87",
+)
+"""Kinds of keys that devices and authorities can be made with."""
 
 
 def common(function: F) -> F:

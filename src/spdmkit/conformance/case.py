@@ -7,8 +7,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from spdmkit.conformance.misbehaviour import Mend, Misbehaviour, tolerating
-from spdmkit.messages import V10, V12, V14, ErrorCode, RequesterFlags, ResponderFlags
+from spdmkit.conformance.misbehaviour import Mend, Misbehaviour, answering, appending, tolerating
+from spdmkit.messages import (
+    V10,
+    V12,
+    V14,
+    ErrorCode,
+    Message,
+    RequesterFlags,
+    ResponderFlags,
+    ResponseCode,
+)
 from spdmkit.protocol.actions import Exchange
 
 if TYPE_CHECKING:
@@ -137,6 +146,40 @@ class Cases:
             return script
 
         return add
+
+    def ends(
+        self,
+        expected: type[Message],
+        request: Callable[[Talk], Message | bytes],
+        *,
+        stage: Stage = Stage.NEGOTIATED,
+        since: int = V10,
+        needs: ResponderFlags = NO_FLAGS,
+        any_of: ResponderFlags = NO_FLAGS,
+    ) -> None:
+        """The case "trailing": nothing follows a response.
+
+        Args:
+            expected: the response.
+            request: what it answers.
+            stage: where the peer is brought before.
+            since: first version that has it.
+            needs: capabilities that all are needed.
+            any_of: capabilities of which one is needed.
+        """
+
+        def script(talk: Talk) -> Exchange[None]:
+            yield from talk.expect(request(talk), expected)
+
+        self.case(
+            "trailing",
+            f"nothing follows {expected.name}",
+            stage=stage,
+            since=since,
+            needs=needs,
+            any_of=any_of,
+            breaks=answering(ResponseCode(expected.code), appending(b"\x01")),
+        )(script)
 
     def refuses(
         self,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from spdmkit.messages import ResponseCode
+from spdmkit.messages import V14, ResponseCode
 from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.responder.device import Device
 from spdmkit.protocol.responder.endpoint import ResponderEndpoint
@@ -26,6 +26,7 @@ __all__ = [
     "appending",
     "cutting",
     "flipping",
+    "obliging",
     "putting",
     "tolerating",
 ]
@@ -75,6 +76,18 @@ def answering(code: ResponseCode, bend: Bend) -> Misbehaviour:
 def tolerating(mend: Mend) -> Misbehaviour:
     """Answer what should be refused."""
     return Misbehaviour(request=mend)
+
+
+def obliging(code: ResponseCode) -> Misbehaviour:
+    """Answer with a response what should be refused, whatever is wrong with it."""
+
+    def response(sent: bytearray, asked: bytes, _scene: Scene) -> bytes | bytearray:
+        if sent[1] != ResponseCode.ERROR or not asked[1] & 0x80:
+            return sent
+        # From 1.4 on finishers' responses have an OpaqueLength.
+        return bytes((asked[0], code)) + bytes(asked[2:4]) + (b"\0\0" if asked[0] >= V14 else b"")
+
+    return Misbehaviour(response=response)
 
 
 def putting(offset: int, *values: int) -> Bend:

@@ -10,7 +10,6 @@ from spdmkit.conformance.misbehaviour import (
     Misbehaviour,
     Scene,
     answering,
-    appending,
     putting,
 )
 from spdmkit.conformance.talk import Talk
@@ -80,14 +79,7 @@ def layout(talk: Talk) -> Exchange[None]:
     yield from talk.expect(offer(talk), Algorithms)
 
 
-@CASES.case(
-    "trailing",
-    "nothing follows ALGORITHMS",
-    stage=Stage.CAPABILITIES,
-    breaks=answering(ALGORITHMS, appending(b"\x01")),
-)
-def trailing(talk: Talk) -> Exchange[None]:
-    yield from talk.expect(offer(talk), Algorithms)
+CASES.ends(Algorithms, offer, stage=Stage.CAPABILITIES)
 
 
 def _two_bits(offset: int) -> Bend:

@@ -9,7 +9,6 @@ from spdmkit.conformance.misbehaviour import (
     Misbehaviour,
     Scene,
     answering,
-    appending,
     putting,
 )
 from spdmkit.conformance.talk import Talk
@@ -82,14 +81,7 @@ def layout(talk: Talk) -> Exchange[None]:
     yield from talk.expect(request(talk), Capabilities)
 
 
-@CASES.case(
-    "trailing",
-    "nothing follows CAPABILITIES",
-    stage=Stage.VERSION,
-    breaks=answering(CAPABILITIES, appending(b"\x01")),
-)
-def trailing(talk: Talk) -> Exchange[None]:
-    yield from talk.expect(request(talk), Capabilities)
+CASES.ends(Capabilities, request, stage=Stage.VERSION)
 
 
 def _contradicting(sent: bytearray, _request: bytes, _scene: Scene) -> bytearray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spdmkit.conformance.case import Cases
-from spdmkit.conformance.misbehaviour import Bend, Scene, answering, appending, cutting, putting
+from spdmkit.conformance.misbehaviour import Bend, Scene, answering, cutting, putting
 from spdmkit.conformance.talk import Talk
 from spdmkit.errors import DecodeError, SpdmError
 from spdmkit.identity import CertificateChain
@@ -66,14 +66,7 @@ def layout(talk: Talk) -> Exchange[None]:
     talk.check(len(message.cert_chain) <= 64, "no more than what was asked for is sent")
 
 
-@CASES.case(
-    "trailing",
-    "nothing follows CERTIFICATE",
-    needs=CERT,
-    breaks=answering(CERTIFICATE, appending(b"\x01")),
-)
-def trailing(talk: Talk) -> Exchange[None]:
-    yield from _portion(talk, 0, 64)
+CASES.ends(Certificate, lambda _talk: GetCertificate(slot_id=0, offset=0, length=64), needs=CERT)
 
 
 @CASES.case(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spdmkit.conformance.case import Cases
-from spdmkit.conformance.misbehaviour import Scene, answering, appending, cutting, flipping, putting
+from spdmkit.conformance.misbehaviour import Scene, answering, cutting, flipping, putting
 from spdmkit.conformance.talk import Talk
 from spdmkit.crypto.signing import verify
 from spdmkit.errors import SpdmError
@@ -53,14 +53,7 @@ def layout(talk: Talk) -> Exchange[None]:
     talk.check(len(message.opaque_data) <= 1024, "OpaqueData has 1,024 bytes at most")
 
 
-@CASES.case(
-    "trailing",
-    "nothing follows CHALLENGE_AUTH",
-    needs=CHAL,
-    breaks=answering(AUTH, appending(b"\x01")),
-)
-def trailing(talk: Talk) -> Exchange[None]:
-    yield from talk.expect(request(talk), ChallengeAuth)
+CASES.ends(ChallengeAuth, request, needs=CHAL)
 
 
 @CASES.case(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from spdmkit.conformance.case import Cases, Stage
-from spdmkit.conformance.misbehaviour import Misbehaviour, Scene, answering, appending
+from spdmkit.conformance.misbehaviour import Scene, answering, appending, obliging
 from spdmkit.conformance.talk import Talk
 from spdmkit.errors import SpdmError
 from spdmkit.messages import (
     V11,
-    V14,
     ErrorCode,
     Finish,
     GetDigests,
@@ -49,17 +48,6 @@ def completes(talk: Talk) -> Exchange[None]:
     talk.check(begun.opened.session.established, "the session is established")
 
 
-def _answered(code: ResponseCode) -> Misbehaviour:
-    """Whatever was wrong with the request, answer as if it had been right."""
-
-    def response(sent: bytearray, asked: bytes, _scene: Scene) -> bytes | bytearray:
-        if sent[1] != ResponseCode.ERROR or not asked[1] & 0x80:
-            return sent
-        return bytes((asked[0], code, 0, 0)) + (b"\x00\x00" if asked[0] >= V14 else b"")
-
-    return Misbehaviour(response=response)
-
-
 def _wrong(talk: Talk) -> Finish:
     return Finish(verify_data=bytes(talk.outside.peer_hash.size))
 
@@ -70,7 +58,7 @@ def _wrong(talk: Talk) -> Finish:
     stage=Stage.HANDSHAKE,
     needs=KEX,
     since=V11,
-    breaks=_answered(ResponseCode.FINISH_RSP),
+    breaks=obliging(ResponseCode.FINISH_RSP),
 )
 def verify_data(talk: Talk) -> Exchange[None]:
     yield from talk.expect_end(_wrong(talk), E.DECRYPT_ERROR, E.INVALID_REQUEST)
@@ -82,7 +70,7 @@ def verify_data(talk: Talk) -> Exchange[None]:
     stage=Stage.HANDSHAKE,
     needs=KEX,
     since=V11,
-    breaks=_answered(ResponseCode.FINISH_RSP),
+    breaks=obliging(ResponseCode.FINISH_RSP),
 )
 def cut(talk: Talk) -> Exchange[None]:
     sent = _wrong(talk).encode(talk.connection.context)[:-4]
@@ -96,7 +84,7 @@ def cut(talk: Talk) -> Exchange[None]:
     stage=Stage.HANDSHAKE,
     needs=KEX,
     since=V11,
-    breaks=_answered(ResponseCode.PSK_FINISH_RSP),
+    breaks=obliging(ResponseCode.PSK_FINISH_RSP),
 )
 def wrong_finisher(talk: Talk) -> Exchange[None]:
     sent = PskFinish(verify_data=bytes(talk.outside.peer_hash.size))
@@ -110,7 +98,7 @@ def wrong_finisher(talk: Talk) -> Exchange[None]:
     stage=Stage.HANDSHAKE,
     needs=KEX,
     since=V11,
-    breaks=_answered(ResponseCode.HEARTBEAT_ACK),
+    breaks=obliging(ResponseCode.HEARTBEAT_ACK),
 )
 def handshake_order(talk: Talk) -> Exchange[None]:
     yield from talk.expect_end(Heartbeat())
@@ -123,7 +111,7 @@ def handshake_order(talk: Talk) -> Exchange[None]:
     stage=Stage.HANDSHAKE,
     needs=KEX,
     since=V11,
-    breaks=_answered(ResponseCode.DIGESTS),
+    breaks=obliging(ResponseCode.DIGESTS),
 )
 def digests_too_early(talk: Talk) -> Exchange[None]:
     yield from talk.expect_end(GetDigests())
@@ -136,7 +124,7 @@ def digests_too_early(talk: Talk) -> Exchange[None]:
     stage=Stage.SESSION,
     needs=KEX,
     since=V11,
-    breaks=_answered(ResponseCode.FINISH_RSP),
+    breaks=obliging(ResponseCode.FINISH_RSP),
 )
 def twice(talk: Talk) -> Exchange[None]:
     yield from talk.expect_refusal(_wrong(talk))

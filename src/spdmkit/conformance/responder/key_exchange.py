@@ -10,7 +10,6 @@ from spdmkit.conformance.misbehaviour import (
     Bend,
     Scene,
     answering,
-    appending,
     cutting,
     flipping,
     putting,
@@ -86,15 +85,7 @@ def layout(talk: Talk) -> Exchange[None]:
     talk.check(any(message.random_data), "RandomData is not all zero")
 
 
-@CASES.case(
-    "trailing",
-    "nothing follows KEY_EXCHANGE_RSP",
-    needs=KEX,
-    since=V11,
-    breaks=answering(RSP, appending(b"\x01")),
-)
-def trailing(talk: Talk) -> Exchange[None]:
-    yield from talk.expect(request(talk), KeyExchangeRsp)
+CASES.ends(KeyExchangeRsp, request, needs=KEX, since=V11)
 
 
 @CASES.case(

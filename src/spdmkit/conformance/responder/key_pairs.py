@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spdmkit.conformance.case import Cases
-from spdmkit.conformance.misbehaviour import Scene, answering, appending, putting
+from spdmkit.conformance.misbehaviour import Scene, answering, putting
 from spdmkit.conformance.talk import Talk
 from spdmkit.messages import (
     V13,
@@ -42,15 +42,7 @@ def layout(talk: Talk) -> Exchange[None]:
         talk.equal(beyond, 0, f"uses of key pair {number} beyond its capabilities")
 
 
-@CASES.case(
-    "trailing",
-    "nothing follows KEY_PAIR_INFO",
-    needs=CAP,
-    since=V13,
-    breaks=answering(INFO, appending(b"\x01")),
-)
-def trailing(talk: Talk) -> Exchange[None]:
-    yield from talk.expect(GetKeyPairInfo(key_pair_id=1), KeyPairInfo)
+CASES.ends(KeyPairInfo, lambda _talk: GetKeyPairInfo(key_pair_id=1), needs=CAP, since=V13)
 
 
 def _mended(raw: bytearray, _scene: Scene) -> bytes | bytearray:

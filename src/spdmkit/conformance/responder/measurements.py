@@ -8,7 +8,6 @@ from spdmkit.conformance.misbehaviour import (
     Bend,
     Scene,
     answering,
-    appending,
     cutting,
     flipping,
     putting,
@@ -92,14 +91,7 @@ def layout(talk: Talk) -> Exchange[None]:
         talk.check(1 <= index <= 0xFE, f"index {index} is 1 to 254")
 
 
-@CASES.case(
-    "trailing",
-    "nothing follows MEASUREMENTS",
-    any_of=ANY,
-    breaks=answering(MEASUREMENTS, appending(b"\x01")),
-)
-def trailing(talk: Talk) -> Exchange[None]:
-    yield from talk.expect(request(talk), Measurements)
+CASES.ends(Measurements, request, any_of=ANY)
 
 
 @CASES.case(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spdmkit.conformance.case import Cases
-from spdmkit.conformance.misbehaviour import Scene, answering, appending, putting
+from spdmkit.conformance.misbehaviour import Scene, answering, putting
 from spdmkit.conformance.talk import Talk
 from spdmkit.errors import DecodeError
 from spdmkit.messages import (
@@ -42,15 +42,12 @@ def layout(talk: Talk) -> Exchange[None]:
     talk.check(len(message.mel) <= 16, "no more than what was asked for is sent")
 
 
-@CASES.case(
-    "trailing",
-    "nothing follows MEASUREMENT_EXTENSION_LOG",
+CASES.ends(
+    MeasurementExtensionLog,
+    lambda _talk: GetMeasurementExtensionLog(offset=0, length=16),
     needs=MEL,
     since=V13,
-    breaks=answering(LOG, appending(b"\x01")),
 )
-def trailing(talk: Talk) -> Exchange[None]:
-    yield from _part(talk, 0, 16)
 
 
 def _short(sent: bytearray, asked: bytes, _scene: Scene) -> bytearray:

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from spdmkit.conformance.case import Cases, Stage
 from spdmkit.conformance.misbehaviour import (
-    Misbehaviour,
     Scene,
     answering,
     appending,
     cutting,
     flipping,
+    obliging,
     putting,
 )
 from spdmkit.conformance.talk import Talk
@@ -20,7 +20,6 @@ from spdmkit.errors import AuthenticationError, PeerError, SpdmError
 from spdmkit.messages import (
     V11,
     V12,
-    V14,
     ErrorCode,
     Finish,
     PskExchange,
@@ -87,15 +86,7 @@ def layout(talk: Talk) -> Exchange[None]:
     talk.equal(bool(message.responder_context), wanted, "whether there is a ResponderContext")
 
 
-@CASES.case(
-    "trailing",
-    "nothing follows PSK_EXCHANGE_RSP",
-    any_of=ANY,
-    since=V11,
-    breaks=answering(RSP, appending(b"\x01")),
-)
-def trailing(talk: Talk) -> Exchange[None]:
-    yield from talk.expect(request(talk), PskExchangeRsp)
+CASES.ends(PskExchangeRsp, request, any_of=ANY, since=V11)
 
 
 @CASES.case(
@@ -163,15 +154,6 @@ def completes(talk: Talk) -> Exchange[None]:
     talk.check(begun.opened.session.established, "the session is established")
 
 
-def _answered(code: ResponseCode) -> Misbehaviour:
-    def response(sent: bytearray, asked: bytes, _scene: Scene) -> bytes | bytearray:
-        if sent[1] != ResponseCode.ERROR or not asked[1] & 0x80:
-            return sent
-        return bytes((asked[0], code, 0, 0)) + (b"\x00\x00" if asked[0] >= V14 else b"")
-
-    return Misbehaviour(response=response)
-
-
 @CASES.case(
     "wrong-verify-data",
     "a PSK_FINISH whose RequesterVerifyData is wrong ends the session",
@@ -179,7 +161,7 @@ def _answered(code: ResponseCode) -> Misbehaviour:
     stage=Stage.PSK_HANDSHAKE,
     needs=F.PSK_CAP_CONTEXT,
     since=V11,
-    breaks=_answered(ResponseCode.PSK_FINISH_RSP),
+    breaks=obliging(ResponseCode.PSK_FINISH_RSP),
 )
 def wrong_verify_data(talk: Talk) -> Exchange[None]:
     sent = PskFinish(verify_data=bytes(talk.outside.peer_hash.size))
@@ -193,7 +175,7 @@ def wrong_verify_data(talk: Talk) -> Exchange[None]:
     stage=Stage.PSK_HANDSHAKE,
     needs=F.PSK_CAP_CONTEXT,
     since=V11,
-    breaks=_answered(ResponseCode.FINISH_RSP),
+    breaks=obliging(ResponseCode.FINISH_RSP),
 )
 def wrong_finisher(talk: Talk) -> Exchange[None]:
     yield from talk.expect_end(Finish(verify_data=bytes(talk.outside.peer_hash.size)))

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from spdmkit.conformance.case import Cases, Stage
-from spdmkit.conformance.misbehaviour import Misbehaviour, Scene, answering, appending, putting
+from spdmkit.conformance.misbehaviour import (
+    Misbehaviour,
+    Scene,
+    answering,
+    appending,
+    obliging,
+    putting,
+)
 from spdmkit.conformance.talk import Talk
 from spdmkit.errors import SpdmError
 from spdmkit.messages import (
@@ -153,17 +160,6 @@ def _only_one(raw: bytearray) -> bytearray:
     return raw
 
 
-def _obliging(code: ResponseCode) -> Misbehaviour:
-    """Answer what should be refused."""
-
-    def response(sent: bytearray, asked: bytes, _scene: Scene) -> bytes | bytearray:
-        if sent[1] != ResponseCode.ERROR or not asked[1] & 0x80:
-            return sent
-        return bytes((asked[0], code)) + bytes(asked[2:4])
-
-    return Misbehaviour(response=response)
-
-
 for _operation in (0, 4, 0xFF):
 
     def _reserved(talk: Talk, operation: int = _operation) -> Exchange[None]:
@@ -177,7 +173,7 @@ for _operation in (0, 4, 0xFF):
         stage=Stage.SESSION,
         needs=KEX | F.KEY_UPD_CAP,
         since=V11,
-        breaks=_obliging(ACK),
+        breaks=obliging(ACK),
     )(_reserved)
 
 
@@ -188,7 +184,7 @@ for _operation in (0, 4, 0xFF):
     stage=Stage.SESSION,
     needs=KEX | F.KEY_UPD_CAP,
     since=V11,
-    breaks=_obliging(ACK),
+    breaks=obliging(ACK),
 )
 def verify_without_update(talk: Talk) -> Exchange[None]:
     asked = KeyUpdate(operation=KeyUpdateOperation.VERIFY_NEW_KEY, tag=1)
@@ -255,7 +251,7 @@ for _name, _request in (
         stage=Stage.SESSION,
         needs=KEX,
         since=V11,
-        breaks=_obliging(ResponseCode(_request & 0x7F)),
+        breaks=obliging(ResponseCode(_request & 0x7F)),
     )(_inside)
 
 

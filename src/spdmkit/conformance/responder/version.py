@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spdmkit.conformance.case import Cases, Stage
-from spdmkit.conformance.misbehaviour import Scene, answering, appending, putting, tolerating
+from spdmkit.conformance.misbehaviour import Scene, answering, putting, tolerating
 from spdmkit.conformance.talk import Talk
 from spdmkit.messages import V10, V14, ErrorCode, GetVersion, RequestCode, ResponseCode, Version
 from spdmkit.protocol.actions import Exchange
@@ -56,14 +56,7 @@ def entries(talk: Talk) -> Exchange[None]:
     talk.check(talk.version in {entry >> 8 for entry in found}, "the tested version is offered")
 
 
-@CASES.case(
-    "trailing",
-    "nothing follows VERSION",
-    stage=Stage.CONNECTED,
-    breaks=answering(VERSION, appending(b"\x01")),
-)
-def trailing(talk: Talk) -> Exchange[None]:
-    yield from talk.expect(GET_VERSION, Version)
+CASES.ends(Version, lambda _talk: GET_VERSION, stage=Stage.CONNECTED)
 
 
 def _less(sent: bytearray) -> bytearray:
