@@ -91,10 +91,19 @@ def _prepare(path: str, descriptor: int, baud: int | None) -> None:
         raise TransportError(f"cannot lock {path}: {error.strerror}") from error
     try:
         tty.setraw(descriptor)
+        _ignore_modem_lines(descriptor)
         if baud is not None:
             _set_speed(path, descriptor, baud)
     except termios.error as error:
         raise TransportError(f"cannot set up {path}: {error.args[-1]}") from error
+
+
+def _ignore_modem_lines(descriptor: int) -> None:
+    """Three wires are enough; closing the tty resets nothing at the other end."""
+    attributes = termios.tcgetattr(descriptor)
+    attributes[2] |= termios.CLOCAL | termios.CREAD
+    attributes[2] &= ~(termios.CRTSCTS | termios.HUPCL)
+    termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
 
 
 def _set_speed(path: str, descriptor: int, baud: int) -> None:
