@@ -110,6 +110,11 @@ def _table(results: list[_Result]) -> str:
     for (group, what), cells in rows.items():
         shown = "" if group == before else group
         before = group
-        marks = (" ".join(dict.fromkeys(cells[version])) for version in _VERSIONS)
+        marks = (" ".join(sorted(set(cells[version]), key=_place)) for version in _VERSIONS)
         lines.append(f"| {shown} | {what} | " + " | ".join(marks) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _place(mark: str) -> int:
+    """Where a transport stands in a cell."""
+    return list(_LETTERS.values()).index(mark[0])
