@@ -438,7 +438,7 @@ class AsyncConnection:
 
     def _pause(self) -> None:
         self._paused_since = time.monotonic()
-        if self._transport is not None and not self._conduit.closing:
+        if self._holding and self._transport is not None and not self._conduit.closing:
             self._transport.pause_reading()
         self._arm()
 
@@ -460,6 +460,15 @@ class AsyncConnection:
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
+
+    @property
+    def _holding(self) -> bool:
+        """Read no more: the peer does not take what its requests have brought about.
+
+        A requester goes on reading. What comes is its own doing, and both ends of a stream that
+        waited for the other to read would wait for ever.
+        """
+        return self._paused and self._conduit.framing.role is not Role.REQUESTER
 
     @property
     def _paused(self) -> bool:
@@ -515,7 +524,7 @@ class AsyncConnection:
         """Send what there is; True when the peer does not take it, so that no more should come."""
         self._flush()
         self._start_jobs()
-        return self._paused
+        return self._holding
 
     def _start_jobs(self) -> None:
         conduit = self._conduit
