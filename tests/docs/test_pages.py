@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 
 from spdmkit.attestation.policy_file import read_policy
 from spdmkit.attestation.reference.json_format import from_json, to_json
 from spdmkit.attestation.targets import load_targets
-from spdmkit.cli.root import spdm
 from spdmkit.crypto.pkcs8 import armour
 from tests.attestation.lab import NOW, authority, good_evidence, good_manifest
 
@@ -60,33 +57,6 @@ def test_appraising_in_python(
     monkeypatch.setattr("time.time", lambda: NOW)
     exec(code, {})
     assert capsys.readouterr().out == "trusted ()\n"
-
-
-def commands() -> list[tuple[str, str]]:
-    """Every `spdm` command of the pages, with the page it stands on."""
-    found = []
-    for page in PAGES:
-        for block in blocks(page, "sh"):
-            for shown in block.replace("\\\n", " ").splitlines():
-                line = shown.partition(" #")[0].strip().removesuffix("&").strip()
-                if line.startswith("spdm "):
-                    found.append((page.name, line))
-    return found
-
-
-@pytest.mark.parametrize(("page", "line"), commands())
-def test_options_of_commands_exist(page: str, line: str) -> None:
-    words = shlex.split(line)[1:]
-    command: click.Command = spdm
-    context = click.Context(spdm)
-    while isinstance(command, click.Group):
-        found = command.get_command(context, words.pop(0))
-        assert found is not None, line
-        command = found
-    known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
-    for word in words:
-        if word.startswith("--") and word != "--":
-            assert word.partition("=")[0] in known | {"--help"}, f"{page}: {line}: {word}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
