@@ -23,6 +23,10 @@ from spdmkit.proxy.line import DeviceLine
 __all__ = ["Carriage", "Ending"]
 
 
+_KINDS = (FrameKind.MESSAGE, FrameKind.SECURED)
+_SECURED = FrameKind.SECURED
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How a lease ended.
@@ -58,8 +62,9 @@ class Carriage:
         """Join them; `start` begins to carry."""
         self._client = client
         self._line = line
-        self._up = {kind: figures.counting("request", kind) for kind in FrameKind}
-        self._down = {kind: figures.counting("response", kind) for kind in FrameKind}
+        # In the order of (secured or not), so that counting needs no look-up by kind.
+        self._up = [figures.counting("request", kind) for kind in _KINDS]
+        self._down = [figures.counting("response", kind) for kind in _KINDS]
         self._limits = limits
         self._figures = figures
         self._journal = journal
@@ -129,7 +134,7 @@ class Carriage:
             return
         self._asked = self._last = now
         self._answer_due = due = now + self._limits.answer
-        count, size = self._up[frame.kind], len(frame.body)
+        count, size = self._up[frame.kind is _SECURED], len(frame.body)
         count.messages += 1
         count.octets += size
         self.octets += size
@@ -171,7 +176,7 @@ class Carriage:
         except TransportError as error:
             self._end(Ending("client", str(error)))
             return
-        count, size = self._down[frame.kind], len(frame.body)
+        count, size = self._down[frame.kind is _SECURED], len(frame.body)
         count.messages += 1
         count.octets += size
         self.octets += size

@@ -68,6 +68,9 @@ class EmuTransport(enum.IntEnum):
     TCP = 3
 
 
+_SECURED = FrameKind.SECURED
+_MESSAGE_TYPE = mctp_body.TYPE_BYTES[FrameKind.MESSAGE]
+_SECURED_TYPE = mctp_body.TYPE_BYTES[FrameKind.SECURED]
 _NORMAL, _MCTP = int(EmuCommand.NORMAL), int(EmuTransport.MCTP)
 """The same as plain numbers, for what nearly all commands are."""
 
@@ -82,6 +85,9 @@ class _Stage(enum.Enum):
     DISCOVERY = "DOE discovery"
     OPEN = "open"
     CLOSED = "closed"
+
+
+_OPEN, _CLOSED = _Stage.OPEN, _Stage.CLOSED
 
 
 class _TcpPayload:
@@ -210,13 +216,13 @@ class EmuFraming(Framing):
 
     def pack(self, frame: Frame) -> bytes:
         """One frame in a NORMAL command."""
-        if self._stage is _Stage.CLOSED:
+        if self._stage is _CLOSED:
             raise TransportError("the connection is over")
         if self._is_mctp:
             return b"".join(
                 (
                     HEADER.pack(_NORMAL, _MCTP, len(frame.body) + 1),
-                    mctp_body.TYPE_BYTES[frame.kind],
+                    _SECURED_TYPE if frame.kind is _SECURED else _MESSAGE_TYPE,
                     frame.body,
                 )
             )
@@ -282,7 +288,7 @@ class EmuFraming(Framing):
     def whole(self, data: bytes) -> Frame | None:
         """A read that is one whole NORMAL command of MCTP."""
         if (
-            self._stage is not _Stage.OPEN
+            self._stage is not _OPEN
             or not self._is_mctp
             or self._buffer.size
             or self._queue
