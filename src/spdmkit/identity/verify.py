@@ -170,7 +170,7 @@ def verify_chain(
             none was negotiated.
         policy: the rules; those for SPDM 1.2 and later by default.
         revocation: CRLs and OCSP responses at hand.
-        cache: where to look first and to remember; None verifies always.
+        cache: where to look first and to remember; None verifies every signature each time.
 
     Raises:
         ChainError: the chain is not to be believed; it names the check, the certificate and why.
