@@ -195,19 +195,30 @@ def run_sbom(arguments: Sequence[str]) -> int:
         subprocess.run([sys.executable, "-m", "venv", tools], check=True)
         locked = ("--require-hashes", "-r", str(REQUIREMENTS / "release.txt"))
         pip("--no-deps", *locked, python=f"{tools}/bin/python")
-        # The installer is no part of what was released.
-        remove = ["-m", "pip", "uninstall", "--quiet", "--yes", "pip", "setuptools"]
-        subprocess.run([f"{folder}/bin/python", *remove], check=True)
+        listing = DIST / "spdmkit.cdx.json"
         cyclonedx = [f"{tools}/bin/cyclonedx-py", "environment", "--output-reproducible"]
-        options = [
-            "--pyproject",
-            str(PROJECT_FILE),
-            "--mc-type",
-            "application",
-            "--gather-license-texts",
-        ]
-        output = ["--output-format", "JSON", "--output-file", str(DIST / "spdmkit.cdx.json")]
-        return subprocess.call([*cyclonedx, *options, *output, f"{folder}/bin/python"])
+        options = ["--pyproject", str(PROJECT_FILE), "--mc-type", "application"]
+        output = ["--output-format", "JSON", "--output-file", str(listing)]
+        code = subprocess.call([*cyclonedx, *options, *output, f"{folder}/bin/python"])
+    if code == 0:
+        keep_what_runs(listing)
+        say(f"ready: {listing}")
+    return code
+
+
+def keep_what_runs(listing: Path) -> None:
+    """Take out of a CycloneDX document what spdmkit does not need: installer and build tools."""
+    document = json.loads(listing.read_text())
+    needs = {each["ref"]: each.get("dependsOn", []) for each in document["dependencies"]}
+    root = document["metadata"]["component"]["bom-ref"]
+    reached, waiting = {root}, [root]
+    while waiting:
+        found = set(needs[waiting.pop()]) - reached
+        reached |= found
+        waiting += found
+    for name, key in (("components", "bom-ref"), ("dependencies", "ref")):
+        document[name] = [each for each in document[name] if each[key] in reached]
+    listing.write_text(json.dumps(document, indent=2) + "\n")
 
 
 @contextlib.contextmanager

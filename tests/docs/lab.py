@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
 import json
 import os
 import re
@@ -26,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from spdmkit.cli.root import run
 from spdmkit.device.initialise import initialise
 
-from .pages import ROOT, Copied, Step, Written
+from .pages import ROOT, Copied, Program, Step, Written
 
 SPDM = [sys.executable, "-m", "spdmkit"]
 NVIDIA = ROOT / "tests" / "data" / "nvidia-h100"
@@ -102,11 +105,13 @@ class Lab:
         folder: where commands run.
         known: texts of the pages -> what stands for them here.
         servers: by the address that the page gives.
+        names: what programs of the page have defined.
     """
 
     folder: Path
     known: dict[str, str]
     servers: dict[str, Running] = field(default_factory=dict)
+    names: dict[str, Any] = field(default_factory=dict)
 
     def put(self, text: str) -> str:
         """A word of a command, with what stands for it here."""
@@ -144,6 +149,9 @@ class Lab:
         if isinstance(step, Copied):
             shutil.copy(self.folder / step.source, self.folder / step.target)
             return 0
+        if isinstance(step, Program):
+            self._execute(step.text)
+            return 0
         words = [self.put(word) for word in step.words]
         with chdir(self.folder), _environment({**self._variables(), **step.environment}):
             if step.background or serves(step.words):
@@ -153,6 +161,14 @@ class Lab:
                 self._make_room(words)
             with _standard_input(step.stdin):
                 return run(words)
+
+    def _execute(self, text: str) -> None:
+        """Run a program, which may await at its top level."""
+        code = compile(self.put(text), "page", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        with chdir(self.folder), _environment(self._variables()):
+            waiting = eval(code, self.names)
+            if inspect.iscoroutine(waiting):
+                asyncio.run(waiting)
 
     def _make_room(self, words: list[str]) -> None:
         """Pages make what the pantry has already; the identity that its device knows stays."""

@@ -70,7 +70,14 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
             lines.append(line)
 
 
-Step: TypeAlias = Shown | Copied | Written
+@dataclass(slots=True)
+class Program:
+    """A piece of Python that a page shows; what comes later on the page goes on from it."""
+
+    text: str
+
+
+Step: TypeAlias = Shown | Copied | Written | Program
 
 
 def script(page: Path) -> list[Step]:
@@ -79,6 +86,8 @@ def script(page: Path) -> list[Step]:
     for language, text in blocks(page):
         if language in ("sh", "console", ""):
             steps += commands(text)
+        elif language == "python":
+            steps.append(Program(text))
         elif language == "toml" and (named := _PATH.match(text)):
             step = Written(named[1], text)
             steps.insert(len(steps) if step.path.endswith("device.toml") else 0, step)
