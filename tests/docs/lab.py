@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from spdmkit.cli.root import run
 from spdmkit.device.initialise import initialise
 
-from .pages import ROOT, Copied, Program, Step, Written
+from .pages import ROOT, Appended, Copied, Program, Step, Written
 
 SPDM = [sys.executable, "-m", "spdmkit"]
 NVIDIA = ROOT / "tests" / "data" / "nvidia-h100"
@@ -148,6 +148,10 @@ class Lab:
             return 0
         if isinstance(step, Copied):
             shutil.copy(self.folder / step.source, self.folder / step.target)
+            return 0
+        if isinstance(step, Appended):
+            with (self.folder / step.path).open("a") as file:
+                print(step.line, file=file)
             return 0
         if isinstance(step, Program):
             self._execute(step.text)

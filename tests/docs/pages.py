@@ -14,6 +14,7 @@ DOCS = ROOT / "docs"
 PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")), ROOT / "vectors" / "README.md")
 
 _FENCE = re.compile(r"^```(\w*)$")
+_ADDED = re.compile(r'(?:\$ )?echo "([^"]*)" >> (\S+)$')
 _PATH = re.compile(r"# ((?:[\w-]+/)*[\w-]+\.toml)\b")
 
 
@@ -49,6 +50,14 @@ class Copied:
 
 
 @dataclass(slots=True)
+class Appended:
+    """A line that a page adds to a file with `echo`."""
+
+    line: str
+    path: str
+
+
+@dataclass(slots=True)
 class Written:
     """A TOML file that a page shows; its first line says which."""
 
@@ -77,7 +86,7 @@ class Program:
     text: str
 
 
-Step: TypeAlias = Shown | Copied | Written | Program
+Step: TypeAlias = Shown | Copied | Appended | Written | Program
 
 
 def script(page: Path) -> list[Step]:
@@ -94,8 +103,8 @@ def script(page: Path) -> list[Step]:
     return steps
 
 
-def commands(text: str) -> Iterator[Shown | Copied]:
-    """The `spdm` commands of a block, and the files it copies."""
+def commands(text: str) -> Iterator[Shown | Copied | Appended]:
+    """The `spdm` commands of a block, and the files it copies and changes."""
     for line in text.replace("\\\n", " ").splitlines():
         words = line.removeprefix("$ ").split()
         found = _command(" ".join(words))
@@ -103,6 +112,8 @@ def commands(text: str) -> Iterator[Shown | Copied]:
             yield found
         elif words[:1] == ["cp"]:
             yield Copied(*words[1:])
+        elif added := _ADDED.match(line):
+            yield Appended(added[1], added[2])
 
 
 def _command(line: str) -> Shown | None:
