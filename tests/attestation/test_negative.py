@@ -50,6 +50,7 @@ from spdmkit.messages import (
     V12,
     V13,
     V14,
+    VERSIONS,
     Context,
     MeasurementKind,
     MeasurementLog,
@@ -61,6 +62,7 @@ from tests.protocol.support import MemoryDevice, Pair
 from .lab import (
     DAY,
     EVERYTHING,
+    EXTENDED,
     FIRMWARE,
     MODE,
     NOW,
@@ -73,6 +75,7 @@ from .lab import (
     changed,
     collect_from,
     good_evidence,
+    good_manifest,
     make_device,
     mode,
     reference,
@@ -733,6 +736,62 @@ def test_a_bare_pair_of_old_versions_does_not_cover_the_negotiation(version: int
     rule = ProtocolRule(minimum_version=version, accept_uncovered_negotiation=True)
     trial.policy = Policy(protocol=rule)
     assert trial.run().verdict is Verdict.TRUSTED
+
+
+def of_kinds(manifest: Manifest) -> Manifest:
+    """The same values, each with its kind stated."""
+    kinds = {each.index: MeasurementKind(each.kind) for each in make_device().values}
+    return replace(
+        manifest,
+        measurements=tuple(
+            replace(entry, kind=kinds[entry.index]) for entry in manifest.measurements
+        ),
+    )
+
+
+def of_an_older_version(asked: int, spoken: tuple[int, ...]) -> Trial:
+    """A Verifier that asks for one version of those a device speaks; values are those of 1.3."""
+    trial = Trial.good()
+    trial.evidence = collect_from(make_device(), version=asked, responder={"versions": spoken})
+    trial.references = [reference(of_kinds(good_manifest()))]
+    trial.policy = Policy(protocol=ProtocolRule(minimum_version=V10))
+    return trial
+
+
+@pytest.mark.parametrize("asked", [V10, V11, V12, V13, V14])
+def test_what_the_version_asked_for_cannot_report_does_not_count(asked: int) -> None:
+    result = of_an_older_version(asked, VERSIONS).run()
+    assert (result.verdict, result.reasons) == (Verdict.TRUSTED, ())
+    results = {each.index: each for each in result.measurements}
+    assert results[ROM].result is M.MATCH
+    for index, since in ((EXTENDED, V13), (MODE, V12), (SVN, V12)):
+        excused = asked < since
+        assert results[index].result is (M.NOT_REQUIRED if excused else M.MATCH)
+        assert ("has no such measurement" in results[index].detail) is excused
+        assert results[index].required is not excused
+
+
+def test_a_device_that_speaks_only_an_old_version_is_not_excused() -> None:
+    result = of_an_older_version(V12, (V10, V11, V12)).run()
+    assert result.verdict is U
+    assert {r.index for r in result.measurements if r.result is M.MISSING} == {EXTENDED}
+
+
+def test_an_old_version_excuses_no_kind_that_it_has() -> None:
+    trial = of_an_older_version(V12, VERSIONS)
+    device = make_device()
+    device.values = [each for each in device.values if each.index != SVN]
+    trial.evidence = collect_from(device, version=V12, responder={"versions": VERSIONS})
+    result = trial.run()
+    assert result.verdict is U
+    assert {r.index for r in result.measurements if r.result is M.MISSING} == {SVN}
+
+
+def test_a_policy_demands_what_the_version_cannot_report() -> None:
+    trial = of_an_older_version(V12, VERSIONS)
+    trial.policy = Policy(components=(Component(EXTENDED, required=True),))
+    result = trial.run()
+    assert (result.verdict, failed(result)) == (U, ["components"])
 
 
 def test_a_device_without_measurements_is_not_appraised() -> None:

@@ -47,7 +47,7 @@ from spdmkit.attestation.rules import Finding, SvnAtLeast
 from spdmkit.attestation.verification import EvidenceError, VerifiedEvidence
 from spdmkit.errors import AuthenticationError, DecodeError
 from spdmkit.identity import ChainError, Outcome, Step, safe_text
-from spdmkit.messages import MeasurementKind
+from spdmkit.messages import MEASUREMENT_KIND_SINCE, MeasurementKind
 
 __all__ = ["Expectations", "appraise", "refused"]
 
@@ -172,6 +172,8 @@ class _Appraisal:
         if block is None:
             result = M.MISSING if required else M.NOT_REQUIRED
             detail = "the device does not report it"
+            if expected is not None and not required:
+                detail = f"{detail}; {self._excuse(expected)}".rstrip("; ")
         else:
             result, detail = self._judge(block, component, expected)
         name = component.name if component is not None else ""
@@ -195,11 +197,27 @@ class _Appraisal:
         return expected is not None and expected.entry.required and not self._excuse(expected)
 
     def _excuse(self, expected: Expected) -> str:
-        """Why a vendor's rule says that the index does not count on this device, or empty."""
+        """Why the index does not count here, or empty."""
+        return self._excuse_of_vendor(expected) or self._excuse_of_version(expected)
+
+    def _excuse_of_vendor(self, expected: Expected) -> str:
+        """A vendor's rule says that the index does not count on this device."""
         condition = expected.entry.condition
         if condition is None or not condition.excuses(self.resolution.facts):
             return ""
         return f"does not count while {condition.fact} is {self.resolution.facts[condition.fact]}"
+
+    def _excuse_of_version(self, expected: Expected) -> str:
+        """The Verifier took an SPDM version that has no such measurement.
+
+        The device offered a version that has it, in a VERSION that is signed. A device that speaks
+        only the old version is not excused: it could be hiding what it was to show.
+        """
+        kind, negotiated = expected.entry.kind, self.matter.evidence.negotiated
+        since = MEASUREMENT_KIND_SINCE[kind] if kind is not None else 0
+        if negotiated.version >= since or max(negotiated.offered, default=0) < since:
+            return ""
+        return f"SPDM {negotiated.version_text}, which was asked for, has no such measurement"
 
     def _judge(
         self, block: Block, component: Component | None, expected: Expected | None

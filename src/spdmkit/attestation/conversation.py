@@ -76,6 +76,7 @@ class Negotiated:
         vca: the VCA bytes, in a row.
         context: sizes for the codec.
         peer_flags: Flags of CAPABILITIES, 0 without VCA.
+        offered: the version bytes of VERSION, empty without VCA.
     """
 
     version: int
@@ -84,6 +85,7 @@ class Negotiated:
     vca: bytes
     context: Context
     peer_flags: int = 0
+    offered: frozenset[int] = frozenset()
 
     @property
     def version_text(self) -> str:
@@ -210,7 +212,7 @@ def _from_vca(messages: tuple[bytes, ...]) -> Negotiated:
     _decode(GetVersion, messages[0], first)
     offered = _decode(Version, messages[1], first)
     version = messages[2][0]
-    entries = {entry >> 8 for entry in offered.version_number_entries}
+    entries = frozenset(entry >> 8 for entry in offered.version_number_entries)
     if version not in VERSIONS or version not in entries:
         raise AuthenticationError("negotiation", "the version used is none that VERSION offers")
     ctx = Context(version=version)
@@ -239,7 +241,8 @@ def _from_vca(messages: tuple[bytes, ...]) -> Negotiated:
     clear = RequesterFlags.HANDSHAKE_IN_THE_CLEAR_CAP
     context.handshake_in_the_clear = bool(asked.flags & capabilities.flags & clear)
     context.multi_key_conn_req = version >= V13 and response.requester_multi_key_conn_sel
-    return Negotiated(version, selection, True, b"".join(messages), context, capabilities.flags)
+    vca = b"".join(messages)
+    return Negotiated(version, selection, True, vca, context, capabilities.flags, entries)
 
 
 def _context(version: int, selection: Selection) -> Context:

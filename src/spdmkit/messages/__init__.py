@@ -101,6 +101,7 @@ from spdmkit.messages.key_pairs import (
     SetKeyPairInfoAck,
 )
 from spdmkit.messages.measurements import (
+    MEASUREMENT_KIND_SINCE,
     ContentChanged,
     DeviceMode,
     DmtfMeasurement,
@@ -195,6 +196,7 @@ from spdmkit.messages.vendor import (
 )
 
 __all__ = [
+    "MEASUREMENT_KIND_SINCE",
     "MESSAGES",
     "V10",
     "V11",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+from types import MappingProxyType
+from typing import Final
 
 from spdmkit.messages.base import Message, message
 from spdmkit.messages.certificates import OPAQUE_DATA_LIMIT
 from spdmkit.messages.codes import Registry, RequestCode, ResponseCode
-from spdmkit.messages.context import V11, V12, V13
+from spdmkit.messages.context import V10, V11, V12, V13
 from spdmkit.wire import Format, Struct, structure
 from spdmkit.wire.kinds import Alternatives, Embedded
 from spdmkit.wire.layout import (
@@ -30,6 +32,7 @@ from spdmkit.wire.layout import (
 from spdmkit.wire.predicates import Present, Requested
 
 __all__ = [
+    "MEASUREMENT_KIND_SINCE",
     "ContentChanged",
     "DeviceMode",
     "DmtfMeasurement",
@@ -68,6 +71,24 @@ class MeasurementKind(enum.IntEnum):
     HASH_EXTEND = 8
     INFORMATIONAL = 9
     STRUCTURED_MANIFEST = 10
+
+
+MEASUREMENT_KIND_SINCE: Final = MappingProxyType(
+    {
+        MeasurementKind.IMMUTABLE_ROM: V10,
+        MeasurementKind.MUTABLE_FIRMWARE: V10,
+        MeasurementKind.HARDWARE_CONFIGURATION: V10,
+        MeasurementKind.FIRMWARE_CONFIGURATION: V10,
+        MeasurementKind.MEASUREMENT_MANIFEST: V11,
+        MeasurementKind.DEVICE_MODE: V12,
+        MeasurementKind.MUTABLE_FIRMWARE_VERSION: V12,
+        MeasurementKind.MUTABLE_FIRMWARE_SVN: V12,
+        MeasurementKind.HASH_EXTEND: V13,
+        MeasurementKind.INFORMATIONAL: V13,
+        MeasurementKind.STRUCTURED_MANIFEST: V13,
+    }
+)
+"""The SPDM version that brought each kind; connections of earlier ones are not shown it."""
 
 
 class ContentChanged(enum.IntEnum):

@@ -8,9 +8,8 @@ from spdmkit.crypto import registry
 from spdmkit.crypto.signing import SigningContext
 from spdmkit.errors import ProtocolViolation
 from spdmkit.messages import (
-    V11,
+    MEASUREMENT_KIND_SINCE,
     V12,
-    V13,
     ContentChanged,
     DmtfMeasurement,
     ErrorCode,
@@ -42,16 +41,6 @@ _ALWAYS_RAW = frozenset(
     }
 )
 """Kinds whose value says nothing as a digest; they are given as they are (10.12, table 61)."""
-_SINCE = {
-    MeasurementKind.MEASUREMENT_MANIFEST: V11,
-    MeasurementKind.DEVICE_MODE: V12,
-    MeasurementKind.MUTABLE_FIRMWARE_VERSION: V12,
-    MeasurementKind.MUTABLE_FIRMWARE_SVN: V12,
-    MeasurementKind.HASH_EXTEND: V13,
-    MeasurementKind.INFORMATIONAL: V13,
-    MeasurementKind.STRUCTURED_MANIFEST: V13,
-}
-"""The SPDM version that brought each kind; earlier ones are not shown it."""
 _MEL_HEADER = 12
 
 
@@ -135,7 +124,7 @@ def _shown(call: Call, *, fresh: bool) -> Sequence[Measurement]:
     return [
         each
         for each in call.the_device().measurements(fresh=fresh)
-        if _SINCE.get(MeasurementKind(each.kind), 0) <= version
+        if MEASUREMENT_KIND_SINCE[MeasurementKind(each.kind)] <= version
     ]
 
 
