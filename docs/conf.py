@@ -78,6 +78,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "messages": messages.page,
     "states": states.page,
     "commands": commands.page,
+    "changes": lambda: _elsewhere("CHANGELOG.md"),
     "examples": lambda: _elsewhere("examples/README.md"),
     "vectors": lambda: _elsewhere("vectors/README.md"),
 }

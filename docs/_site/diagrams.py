@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,31 +75,39 @@ def state_diagram(states: Sequence[str], moves: Mapping[tuple[str, str], Sequenc
     """
     canvas = _Canvas()
     width = max(map(len, states)) * LETTER + 24
-    labels = {pair: list(dict.fromkeys(names)) for pair, names in moves.items()}
-    gap = 40
-    tops = {name: 10 + at * (30 + gap) for at, name in enumerate(states)}
-    for name, top in tops.items():
-        canvas.box(10, top, width, 30, "state")
-        canvas.text(10 + width / 2, top + 20, name)
-    right, lane = 10 + width, 0
-    ports: dict[str, int] = dict.fromkeys(states, 0)
-    for (start, end), names in labels.items():
-        words = ", ".join(names)
-        if states.index(end) == states.index(start) + 1:
-            middle = 10 + width / 2
-            canvas.line(f"M{middle:.0f} {tops[start] + 30}V{tops[end]}")
-            canvas.text(middle + 8, tops[start] + 30 + gap / 2 + 4, words, anchor="start")
-            continue
-        lane += 1
-        reach = right + 130 + 34 * lane
-        leave = tops[start] + 6 + 6 * (ports[start] % 4)
-        arrive = tops[end] + 6 + 6 * (ports[end] % 4)
-        ports[start] += 1
-        ports[end] += 1
-        canvas.line(f"M{right:.0f} {leave}H{reach:.0f}V{arrive}H{right:.0f}")
-        canvas.text(right + 8, leave - 3, words, anchor="start")
+    right, middle = 10 + width, 10 + width / 2
+    following = set(itertools.pairwise(states))
+    aside = [pair for pair in moves if pair not in following]
+    ports = {name: sum(pair.count(name) for pair in aside) for name in states}
+    tops: dict[str, float] = {}
+    bottoms: dict[str, float] = {}
+    top = 10.0
+    for name in states:
+        tops[name], bottoms[name] = top, top + max(30, 10 + 18 * ports[name])
+        canvas.box(10, top, width, bottoms[name] - top, "state")
+        canvas.text(middle, (top + bottoms[name]) / 2 + 4, name)
+        top = bottoms[name] + 40
+    for start, end in [pair for pair in moves if pair in following]:
+        canvas.line(f"M{middle:.0f} {bottoms[start]:.0f}V{tops[end]:.0f}")
+        canvas.text(middle + 8, bottoms[start] + 24, _names(moves[start, end]), anchor="start")
+    used = dict.fromkeys(states, 0)
+
+    def port(name: str) -> float:
+        used[name] += 1
+        return tops[name] + 18 * used[name]
+
+    longest = max((len(_names(moves[pair])) for pair in aside), default=0)
+    for lane, (start, end) in enumerate(aside):
+        reach = right + longest * LETTER + 30 + 22 * lane
+        leave, arrive = port(start), port(end)
+        canvas.line(f"M{right:.0f} {leave:.0f}H{reach:.0f}V{arrive:.0f}H{right:.0f}")
+        canvas.text(right + 8, leave - 3, _names(moves[start, end]), anchor="start")
         canvas.reach(reach, leave)
     return canvas.svg("states: " + ", ".join(states))
+
+
+def _names(words: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(words))
 
 
 _ARROW = re.compile(r"(\w+)(-?->>)(\w+): (.*)")
