@@ -27,6 +27,7 @@ source_suffix = {".md": "markdown"}
 exclude_patterns = ["_site"]
 root_doc = "index"
 language = "en"
+smartquotes = False  # two dashes begin an option
 nitpicky = False
 
 myst_enable_extensions = ["colon_fence"]
@@ -36,7 +37,7 @@ suppress_warnings = ["ref.python"]
 
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
