@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from spdmkit.messages import V14, RequestCode
 from spdmkit.protocol import states
@@ -11,6 +12,8 @@ from spdmkit.transports import tcp
 from spdmkit.transports.framing import Side
 
 from .diagrams import state_diagram
+
+P = TypeVar("P", bound=enum.Enum)
 
 
 def page() -> str:
@@ -47,15 +50,13 @@ def _session() -> str:
                 "end a session from every phase."
             ),
             state_diagram([each.value for each in states.SessionPhase], _moves(states.SESSION)),
-            _table(
-                [each for each in states.SessionPhase if each is not states.SessionPhase.ENDED],
-                states.in_session,
-            ),
+            # All but the last: nothing is legal in a session that has ended.
+            _table(list(states.SessionPhase)[:-1], states.in_session),
         )
     )
 
 
-def _moves(table: Mapping[tuple[enum.Enum, int], enum.Enum]) -> dict[tuple[str, str], list[str]]:
+def _moves(table: Mapping[tuple[P, int], P]) -> dict[tuple[str, str], list[str]]:
     """(from, to) -> names of the requests that lead there; what stays is left out."""
     moves: dict[tuple[str, str], list[str]] = {}
     for (phase, code), after in table.items():
@@ -64,8 +65,7 @@ def _moves(table: Mapping[tuple[enum.Enum, int], enum.Enum]) -> dict[tuple[str, 
     return moves
 
 
-def _table(phases: Iterable[enum.Enum], decide: object) -> str:
-    assert callable(decide)
+def _table(phases: Iterable[P], decide: Callable[[P, int, int], P | states.Refusal]) -> str:
     phases = list(phases)
     head = ["request", "since", *(phase.value for phase in phases)]
     rows = [head, ["---"] * len(head)]
@@ -75,11 +75,10 @@ def _table(phases: Iterable[enum.Enum], decide: object) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _outcome(phase: enum.Enum, after: object) -> str:
+def _outcome(phase: P, after: P | states.Refusal) -> str:
     if isinstance(after, states.Refusal):
         name = "".join(part.capitalize() for part in after.error.name.split("_"))
         return f"{name}{', session ends' if after.ends_session else ''}"
-    assert isinstance(after, enum.Enum)
     return "legal" if after is phase else f"**{after.value}**"
 
 

@@ -17,7 +17,7 @@ from spdmkit.cli.man import walk
 from spdmkit.cli.root import spdm as group
 
 from .lab import Pantry, stock
-from .pages import PAGES, ROOT, Program, Shown, script
+from .pages import PAGES, ROOT, Program, Shown, commands, script
 
 T = TypeVar("T")
 NOT_APPRAISED = 4
@@ -120,6 +120,16 @@ def parse(shown: Shown) -> None:
         parser.parse_args(words)
     except click.UsageError as error:
         pytest.fail(f"{shown.line}: {error}")
+
+
+@pytest.mark.parametrize("name", [name for name, _ in walk()])
+def test_examples_of_help_are_such_that_they_parse(name: str) -> None:
+    command = dict(walk())[name]
+    text = "\n".join(filter(None, [command.help, command.epilog])).replace("\b", "")
+    shown = [step for step in commands(text) if isinstance(step, Shown)]
+    assert shown or isinstance(command, click.Group), "--help has no example"
+    for step in shown:
+        parse(step)
 
 
 def test_pages_say_it_the_same_way() -> None:
