@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from spdmkit.cli.root import run
+
 from .support import serving, spdm
 
 H100 = Path(__file__).parent.parent / "data" / "nvidia-h100"
@@ -209,6 +211,12 @@ def test_what_goes_wrong_is_said(device: Path, arguments: list[str], code: int) 
     assert "Traceback" not in done.stderr
     assert "defect" not in done.stderr
     assert done.stderr or done.stdout
+
+
+def test_where_options_stand_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--json", "demo"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["hint"] == "options stand after the command: spdm COMMAND ... --json"
 
 
 def test_help_is_quick_and_loads_nothing_heavy() -> None:

@@ -50,6 +50,7 @@ def attest_all(
     found = run([*map(str, arguments), "--json"])
     out = capsys.readouterr()
     assert found == code, out
+    assert "trusted" not in out.err, "a verdict before all of them were looked at"
     document = json.loads(out.out)
     return {row["name"]: row for row in document["targets"]} if "targets" in document else document
 

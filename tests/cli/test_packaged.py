@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
@@ -23,6 +25,21 @@ def test_every_command_has_a_page(tmp_path: Path) -> None:
     written = {path.stem for path in (tmp_path / "man1").iterdir()}
     assert written == {name.replace(" ", "-") for name in PAGES}
     assert {f"spdm-{name}" for name in COMMANDS} < written
+
+
+def test_every_command_answers_in_json_and_explains_more() -> None:
+    for name, found in PAGES.items():
+        if not isinstance(found, click.Group):
+            assert {"as_json", "verbose"} <= {each.name for each in found.params}, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"), [(["man", "attest"], "page"), (["completion", "bash"], "script")]
+)
+def test_what_shells_and_man_read_in_json(arguments: list[str], key: str) -> None:
+    plain = CliRunner().invoke(spdm, arguments).output
+    document = json.loads(CliRunner().invoke(spdm, [*arguments, "--json"]).output)
+    assert document[key].strip() == plain.strip()
 
 
 @pytest.mark.parametrize("name", ["spdm", "spdm attest", "spdm device serve"])

@@ -226,6 +226,8 @@ def test_an_unknown_key_is_refused_where_proof_is_demanded() -> None:
     with pytest.raises(PeerError) as caught:
         pair.run(key_exchange(pair.link, proven))
     assert caught.value.code == ErrorCode.INVALID_POLICY
+    assert str(caught.value) == "the peer answered KEY_EXCHANGE with ERROR InvalidPolicy"
+    assert "mutual authentication" in caught.value.hint
 
 
 def test_an_unknown_key_proves_nothing_where_proof_is_welcome() -> None:

@@ -47,6 +47,8 @@ def show_usage(error: click.ClickException, arguments: Sequence[str]) -> None:
     hint = ""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"see: {error.ctx.command_path} --help"
+        if isinstance(error, click.NoSuchOption) and error.ctx.parent is None:
+            hint = f"options stand after the command: spdm COMMAND ... {error.option_name}"
     if "--json" in arguments:
         _print_json("UsageError", error.format_message(), hint=hint)
     say(error.format_message())

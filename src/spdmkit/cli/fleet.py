@@ -141,7 +141,9 @@ class _Report:
 
             def on_delivery(delivery: Delivery) -> None:
                 self._take(delivery)
-                bar.update(task, advance=1, said=_counted(self.verdicts()))
+                # No verdicts yet: the end may still find one identity at two targets.
+                failed = self.verdicts()[_COULD_NOT]
+                bar.update(task, advance=1, said=f"{failed} {_COULD_NOT}" if failed else "")
 
             yield on_delivery
 

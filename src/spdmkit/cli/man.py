@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from spdmkit import __version__
+from spdmkit.cli.options import common
 
 __all__ = ["command", "manual_page", "walk"]
 
@@ -29,7 +31,8 @@ _EXIT_CODES = (
     type=click.Path(file_okay=False, path_type=Path),
     help="Write the pages of all commands to this folder.",
 )
-def command(words: tuple[str, ...], output: Path | None) -> None:
+@common
+def command(words: tuple[str, ...], output: Path | None, as_json: bool, verbose: bool) -> None:  # noqa: ARG001 - every command has -v
     r"""Print the manual page of a command, or of spdm.
 
     \b
@@ -40,14 +43,21 @@ def command(words: tuple[str, ...], output: Path | None) -> None:
     pages = dict(walk())
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
+        written = []
         for name, found in pages.items():
             path = output / f"{name.replace(' ', '-')}.1"
             path.write_text(manual_page(name, found, list(pages)))
+            written.append(str(path))
+        if as_json:
+            click.echo(json.dumps({"written": written}, indent=2))
         return
     name = " ".join(["spdm", *words])
     if name not in pages:
         raise click.UsageError(f"there is no command {name!r}")
-    click.echo(manual_page(name, pages[name], list(pages)), nl=False)
+    page = manual_page(name, pages[name], list(pages))
+    if as_json:
+        page = json.dumps({"name": name, "page": page}, indent=2) + "\n"
+    click.echo(page, nl=False)
 
 
 def walk() -> Iterator[tuple[str, click.Command]]:

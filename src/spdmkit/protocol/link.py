@@ -100,6 +100,16 @@ _TRACKING_TAG = 0b111
 """The bits of ResetRequired's Param2 that hold CSRTrackingTag."""
 
 
+_HANDSHAKES = frozenset({R.KEY_EXCHANGE, R.FINISH, R.PSK_EXCHANGE, R.PSK_FINISH})
+_HINTS: dict[int, str] = {
+    ErrorCode.INVALID_POLICY: "its policy may demand that we prove who we are: by a certificate "
+    "(mutual authentication) or by a pre-shared key",
+    ErrorCode.DECRYPT_ERROR: "it does not accept what we proved in the handshake: it has to trust "
+    "our root, or hold the same key",
+}
+"""What to try when a handshake is refused."""
+
+
 def is_decrypt_error(message: bytes) -> bool:
     """Whether a message is ERROR DecryptError (in 1.1 InvalidSession says it too)."""
     lost = (ErrorCode.DECRYPT_ERROR, ErrorCode.INVALID_SESSION)
@@ -235,7 +245,7 @@ class Link:
         if isinstance(answer, ApplicationData):
             return answer
         if len(answer) > 1 and answer[1] == ResponseCode.ERROR:
-            raise self._refused(self._error(answer))
+            raise self._refused(0, self._error(answer))
         raise ProtocolViolation("application data was answered with an SPDM message")
 
     def _sealed(self, session: Session, data: bytes, message_type: int) -> bytes:
@@ -379,7 +389,7 @@ class Link:
             elif error.error_code == ErrorCode.LARGE_RESPONSE:
                 received = yield from self._collect(error.extended)
             else:
-                raise self._refused(error)
+                raise self._refused(code, error)
         return received
 
     def _decoded(
@@ -407,8 +417,13 @@ class Link:
         error, _ = Error.parse(received, self.connection.context)
         return error
 
-    def _refused(self, error: Error) -> SpdmError:
-        """The exception for an ERROR that ends the exchange, with its effect on our state."""
+    def _refused(self, request: int, error: Error) -> SpdmError:
+        """The exception for an ERROR that ends the exchange, with its effect on our state.
+
+        Args:
+            request: code of the request that it answers; 0 for application data.
+            error: what the peer answered.
+        """
         connection = self.connection
         if error.error_code == ErrorCode.REQUEST_RESYNCH and self.session is None:
             # The responder has forgotten this connection: so do we, keys included (10.13).
@@ -431,10 +446,11 @@ class Link:
                 hint="reset the device, then connect again and go on",
             )
         return PeerError(
-            f"the peer answered {error.describe()}",
+            f"the peer answered {_named(request)}with {error.describe()}",
             code=code,
             data=error.error_data,
             extended=error.extended,
+            hint=_what_to_try(request, code),
         )
 
     # -- Busy, not ready ------------------------------------------------------------------------
@@ -624,7 +640,7 @@ class Link:
             context = self._context(request)
             received = yield from self._roundtrip(R.CHUNK_GET, request.encode(context))
             if len(received) >= 4 and received[1] == ResponseCode.ERROR:
-                raise self._refused(self._error(received))
+                raise self._refused(R.CHUNK_GET, self._error(received))
             answer = self._decoded(received, b"", ChunkResponse, context)
             chunk = answer.message
             if chunk.handle != handle or chunk.chunk_seq_no != sequence:
@@ -647,6 +663,16 @@ class Link:
 
 def _nothing() -> None:
     """Work that is none: the driver sends everything before it."""
+
+
+def _named(request: int) -> str:
+    """A request within a sentence, with the space behind it; nothing for application data."""
+    return f"{_name(request)} " if request else ""
+
+
+def _what_to_try(request: int, error: int) -> str:
+    """What to do about an ERROR, where that is known; else empty."""
+    return _HINTS.get(error, "") if request in _HANDSHAKES else ""
 
 
 def _name(code: int) -> str:

@@ -14,7 +14,7 @@ from spdmkit.protocol.frames import Frame
 from spdmkit.proxy.bus import SerialBuses
 from spdmkit.proxy.watching import watched
 from spdmkit.transports.conduit import TapFactory
-from spdmkit.transports.dial import resolve, tune
+from spdmkit.transports.dial import cannot_connect, reason_of, resolve, tune
 from spdmkit.transports.framing import (
     BindingError,
     Framing,
@@ -237,7 +237,7 @@ async def open_socket(host: Host, patience: float) -> socket.socket:
     except TimeoutError:
         raise DeadlineExceeded(f"no answer from {host} when connecting") from None
     except OSError as error:
-        raise TransportError(f"cannot connect to {host}: {error.strerror or error}") from error
+        raise cannot_connect(host, reason_of(error)) from error
 
 
 def _is_literal(name: str) -> bool:

@@ -26,7 +26,9 @@ from spdmkit.transports.conduit import Conduit, ConnectionInfo, EndpointFactory,
 from spdmkit.transports.dial import (
     ATTEMPT_DELAY,
     address_text,
+    cannot_connect,
     interleave,
+    reason_of,
     resolve,
     tune,
 )
@@ -826,7 +828,7 @@ async def _open_socket(connection: AsyncConnection, uri: EndpointUri, limit: flo
     except TimeoutError:
         raise DeadlineExceeded(f"no answer from {host} when connecting") from None
     except OSError as error:
-        raise TransportError(f"cannot connect to {host}: {error.strerror or error}") from error
+        raise cannot_connect(host, reason_of(error)) from error
 
 
 async def _first_to_answer(loop: asyncio.AbstractEventLoop, host: Host) -> socket.socket:

@@ -13,7 +13,15 @@ from typing import Any
 from spdmkit.errors import DeadlineExceeded, TransportError
 from spdmkit.transports.uri import Host
 
-__all__ = ["address_text", "dial", "interleave", "resolve", "tune"]
+__all__ = [
+    "address_text",
+    "cannot_connect",
+    "dial",
+    "interleave",
+    "reason_of",
+    "resolve",
+    "tune",
+]
 
 ATTEMPT_DELAY = 0.25
 """Seconds before the next address is tried beside the first (RFC 8305, "happy eyeballs")."""
@@ -27,6 +35,19 @@ def tune(sock: socket.socket) -> None:
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says, without the words that asyncio puts in its place."""
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
+
+
+def cannot_connect(host: Host, reason: str) -> TransportError:
+    """The error for a host that refuses, or that nothing leads to."""
+    return TransportError(
+        f"cannot connect to {host}: {reason}",
+        hint=f"see that it serves there, at port {host.port}, and that nothing between refuses",
+    )
 
 
 def address_text(address: object) -> str:
@@ -87,7 +108,7 @@ def _connect(host: Host, family: int, address: tuple[Any, ...], timeout: float) 
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise TransportError(f"cannot connect to {host}: {error.strerror}") from error
+        raise cannot_connect(host, reason_of(error)) from error
     try:
         sock.settimeout(timeout)
         sock.connect(address)
@@ -98,7 +119,7 @@ def _connect(host: Host, family: int, address: tuple[Any, ...], timeout: float) 
         raise DeadlineExceeded(f"no answer from {host} when connecting") from None
     except OSError as error:
         sock.close()
-        raise TransportError(f"cannot connect to {host}: {error.strerror}") from error
+        raise cannot_connect(host, reason_of(error)) from error
     return sock
 
 
@@ -125,7 +146,7 @@ class _Race:
             if time.monotonic() >= self._deadline:
                 raise DeadlineExceeded(f"no answer from {self._host} when connecting")
         reasons = "; ".join(dict.fromkeys(self._failures))
-        raise TransportError(f"cannot connect to {self._host}: {reasons}")
+        raise cannot_connect(self._host, reasons)
 
     def _start(self, family: int, address: tuple[Any, ...]) -> socket.socket | None:
         try:

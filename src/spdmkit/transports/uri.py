@@ -218,7 +218,7 @@ def _parse(text: str, *, listen: bool) -> EndpointUri:
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator:
-        raise _UriError("no scheme", f"write for example tcp://{text}")
+        raise _UriError("no scheme", f"write for example tcp://{text or 'HOST'}")
     if scheme not in _SCHEMES:
         raise _UriError(f"unknown scheme {scheme!r}", f"known are {', '.join(sorted(_SCHEMES))}")
     if "#" in rest:

@@ -214,7 +214,11 @@ def begin_key_exchange(
         kem = yield from perform(selection.kem.generate)
         exchange_data, dhe = kem.encapsulation_key, None
     else:
-        raise ProtocolViolation("no key exchange was negotiated")
+        raise ProtocolViolation(
+            "no key exchange was negotiated",
+            hint="sessions need SPDM 1.1 or later, and a peer with KEY_EX_CAP and an algorithm "
+            "for it",
+        )
     request = KeyExchange(
         measurement_summary_hash_type=summary,
         slot_id=slot_id,
