@@ -123,6 +123,15 @@ def test_role_inquiry_and_error_frames() -> None:
     ]
 
 
+@pytest.mark.parametrize("answer", [b"\0\0\1\xc2", b"\0\0\1\xc3"])
+def test_a_refused_role_inquiry_is_a_whole_conversation(answer: bytes) -> None:
+    """Four bytes that begin with zeros are no header of spdm-emu that is still to come."""
+    assert Listener().feed((ONE, b"\0\0\1\xbf"), (OTHER, answer)) == [
+        (ONE, WireKind.ROLE_INQUIRY, b"\xbf\1"),
+        (OTHER, WireKind.BINDING_ERROR, bytes((answer[3], 1))),
+    ]
+
+
 @pytest.mark.parametrize(
     "junk",
     [

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from spdmkit.cli import provision as provisioning
 from spdmkit.cli.root import spdm as group
 from spdmkit.device.initialise import initialise
+from spdmkit.errors import AuthenticationError, TransportError
 
 from .support import serving, spdm
 
@@ -143,3 +145,56 @@ def test_only_one_way_to_authenticate(world: tuple[Path, str]) -> None:
     ways = ("--psk", folder / "dev" / "psk.toml", "--trusted-environment")
     arguments = ("provision", uri, "--ca", folder / "ca", "--trust-anchor", anchor, "--slot", "3")
     assert "give one of" in spdm(*arguments, *ways, code=2, **PASSPHRASE).stderr
+
+
+def test_a_folder_that_is_no_authority_is_said_to_be_none(world: tuple[Path, str]) -> None:
+    folder, uri = world
+    anchor = folder / "dev" / "trust-anchor.pem"
+    arguments = ("--trust-anchor", anchor, "--slot", "3", "--trusted-environment")
+    done = spdm("provision", uri, "--ca", folder / "dev", *arguments, code=2)
+    assert "not an authority" in done.stderr
+    assert "not an authority" in spdm("ca", "show", folder / "dev", code=2).stderr
+
+
+def test_a_passphrase_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\xff\xfe\x00")
+    done = spdm("ca", "init", tmp_path / "ca", "--passphrase-file", tmp_path / "secret", code=2)
+    assert "UTF-8" in done.stderr
+
+
+def test_a_device_without_its_session_says_what_to_give(world: tuple[Path, str]) -> None:
+    folder, uri = world
+    anchor = folder / "dev" / "trust-anchor.pem"
+    arguments = ("provision", uri, "--ca", folder / "ca", "--trust-anchor", anchor, "--slot", "3")
+    done = spdm(*arguments, "--trusted-environment", code=3, **PASSPHRASE)
+    assert "--mutual" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("step", "shows", "tries"),
+    [("read-back", True, 3), ("read-back", False, 1), ("chain", True, 1)],
+)
+def test_a_reset_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, step: str, shows: bool, tries: int
+) -> None:
+    """A device that was not reset yet shows the old chain: that is no reason to give up."""
+    seen = []
+
+    def attempt(_exchange: object) -> str:
+        seen.append(1)
+        if len(seen) == 1:
+            raise AuthenticationError(step, "slot 1 shows another chain")
+        if len(seen) == 2:
+            raise TransportError("it is being reset")
+        return "done"
+
+    monkeypatch.setattr(provisioning, "_PAUSE", 0.0)
+    reach = object.__new__(provisioning._Reach)
+    reach.uri, reach.patience = "tcp://192.0.2.7", 10.0
+    monkeypatch.setattr(provisioning._Reach, "run", lambda _self, exchange: attempt(exchange))
+    if tries == 1:
+        with pytest.raises(AuthenticationError):
+            reach.after_reset(lambda _link: iter(()), shows=shows)  # type: ignore[arg-type, return-value] # not run
+    else:
+        assert reach.after_reset(lambda _link: iter(()), shows=shows) == "done"  # type: ignore[arg-type, return-value] # not run
+    assert len(seen) == tries

@@ -40,6 +40,9 @@ ROWS = {
     "provision verification policy": ("policy", None),
 }
 
+SESSIONS = {"key": "key-exchange", "psk": "psk"}
+"""Words for --session, and what the verifier calls such a session."""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -109,6 +112,13 @@ def able(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def reporting(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """As `able`, with the process, whose lines are read one for each device."""
+    with verifier(*everything(folder)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def unable(folder: Path) -> Iterator[str]:
     """A verifier without an identity of its own, without keys and without an authority."""
     with verifier(*judging(folder)) as (uri, _):
@@ -128,9 +138,21 @@ def dial(
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_reach_out(folder: Path, able: str, row: str, capsys: pytest.CaptureFixture[str]) -> None:
-    document = dial(folder, able, row, capsys)
+def test_reach_out(
+    folder: Path,
+    reporting: tuple[str, subprocess.Popen[str]],
+    row: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    uri, server = reporting
+    document = dial(folder, uri, row, capsys)
     assert [each["fate"] for each in document["services"]] == ["fulfilled"]
+    assert server.stdout is not None
+    (done,) = json.loads(server.stdout.readline())["services"]
+    # What was asked for: a session that cannot be would be corrected to another one.
+    wanted = ROWS[row][1]
+    assert wanted is None or done["session"] == SESSIONS[wanted]
+    assert row.startswith("retrieve") or done["session"] != "none"
     if row == "verify measurements":
         assert set(document["results"].values()) == {"passed"}
     if row == "provision certificate":
@@ -171,9 +193,8 @@ def test_reach_down(
     document = json.loads(capsys.readouterr().out)
     assert done == 0, document
     assert [each["service"] for each in document["services"]] == [word.partition("=")[0]]
-    sessions = {"key": "key-exchange", "psk": "psk"}
     if session is not None:
-        assert document["services"][0]["session"] == sessions[session]
+        assert document["services"][0]["session"] == SESSIONS[session]
 
 
 def test_status(folder: Path, able: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,6 +234,22 @@ def test_reports_and_files(
     capsys.readouterr()
     assert run("evidence", "show", evidence, "--json") == 0
     assert json.loads(capsys.readouterr().out)["signed_by"]
+
+
+def test_the_device_says_what_it_refused(
+    folder: Path, tmp_path: Path, able: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder / "device", tmp_path / "device")
+    configuration = tmp_path / "device" / "device.toml"
+    lines = configuration.read_text().splitlines(keepends=True)
+    configuration.write_text("".join(x for x in lines if not x.startswith("may_set_reference")))
+    shutil.copytree(folder / "me", tmp_path / "me")
+    capsys.readouterr()
+    arguments = ("--want", "reference", "--tries", "1")
+    assert run("device", "dial", tmp_path / "device", able, *arguments) == 3
+    out = capsys.readouterr().out
+    assert "nothing was received" in out
+    assert "we refused: SET_REFERENCE by certificate:" in out
 
 
 def test_changed_firmware_is_told_to_the_device(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import stat
 from pathlib import Path
 
@@ -238,3 +239,52 @@ def test_reasons_are_those_of_the_rfc(
     with pytest.raises(ConfigurationError, match="no reason is called 'boredom'"):
         authority.revoke(f"{issued.serial:x}", "boredom")
     assert not authority.ledger.revoked
+
+
+def test_lists_are_written_in_the_order_of_their_numbers(
+    authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes a list holds the ledger: no second one can be numbered meanwhile."""
+
+    def write(path: Path, data: bytes) -> None:
+        with (authority.folder / "ledger.jsonl").open("rb") as ledger, pytest.raises(OSError):
+            fcntl.flock(ledger, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.write_bytes(data)
+
+    monkeypatch.setattr("spdmkit.provisioning.authority.write_whole", write)
+    authority.revocation_list()
+    assert (authority.folder / "crl.der").exists()
+
+
+def test_only_the_star_is_special_in_identities(
+    authority: CertificateAuthority, request_: CertificateRequest
+) -> None:
+    changed = edit(authority, 'identities = ["*"]', 'identities = ["acme:n[ia]c:000?"]')
+    with pytest.raises(AuthenticationError, match="ca-policy"):
+        changed.issue(request_, DEVICE, 1)
+    literal = Subject("acme:n[ia]c:000?", "CN=x", "ab" * 32)
+    assert changed.issue(request_, literal, 1).profile.name == "device"
+
+
+def test_a_name_with_commas_is_a_name(tmp_path: Path) -> None:
+    made = CertificateAuthority.create(tmp_path / "ca", PASSPHRASE, name="Acme, Inc. = x")
+    assert made.root.x509.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value == (
+        "Acme, Inc. = x Root"
+    )
+
+
+def test_the_passphrase_is_kept_before_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash must not leave keys behind whose passphrase nobody knows."""
+    written: list[str] = []
+
+    def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+        written.append(path.name)
+        path.write_bytes(data)
+        path.chmod(mode)
+
+    monkeypatch.setattr("spdmkit.provisioning.authority.write_whole", write)
+    CertificateAuthority.create(tmp_path / "ca", PASSPHRASE, passphrase_file="secret")
+    assert written[0] == "secret"
+    assert written[-1] == "ca.toml"

@@ -274,6 +274,33 @@ def test_resets_are_resumed(authority: CertificateAuthority) -> None:
     assert authority.ledger.entries[made.issued.serial].state == "installed"
 
 
+def test_before_its_reset_nothing_has_failed(authority: CertificateAuthority) -> None:
+    class Later(MemoryDevice):
+        def set_certificate(self, request: Any) -> None:
+            raise ProtocolViolation("after the reset", error_code=ErrorCode.RESET_REQUIRED)
+
+    capabilities = EVERYTHING | F.CERT_INSTALL_RESET_CAP
+    pair = Pair(Later(), versions=(V13,), responder={"capabilities": capabilities})
+    device, _ = attested(pair)
+    made = pair.run(certify(session(pair), authority, device, Order(1)))
+    assert made.awaits_reset
+    with pytest.raises(AuthenticationError, match="read-back"):
+        pair.run(confirm(pair.link, authority, made, NOW))
+    assert authority.ledger.entries[made.issued.serial].state == "issued"
+
+
+def test_a_key_pair_that_cannot_be_named_is_not_passed_over(
+    authority: CertificateAuthority,
+) -> None:
+    pair = Pair(versions=(V13,))
+    device, _ = attested(pair)
+    link = session(pair)
+    before = set(authority.ledger.entries)
+    with pytest.raises(ConfigurationError, match="key pair 3"):
+        pair.run(certify(link, authority, device, Order(1, key_pair_id=3)))
+    assert set(authority.ledger.entries) == before
+
+
 def test_erase_empties_and_checks(authority: CertificateAuthority) -> None:
     pair = Pair(versions=(V13,))
     install(pair, authority, Order(1))

@@ -21,7 +21,8 @@ def test_what_happened_is_read_back(path: Path) -> None:
     serial = ledger.reserve(device="a:b:c", slot=1)
     ledger.note("issued", serial, certificate="AA==")
     ledger.note("installed", serial, target="tcp://h")
-    assert ledger.next_crl() == 1
+    with ledger.next_crl() as number:
+        assert number == 1
     again = Ledger(path)
     entry = again.entries[serial]
     assert entry.state == "installed"
@@ -32,7 +33,8 @@ def test_what_happened_is_read_back(path: Path) -> None:
         "target": "tcp://h",
     }
     assert again.crl_number == 1
-    assert again.next_crl() == 2
+    with again.next_crl() as number:
+        assert number == 2
 
 
 def test_serial_numbers_are_positive_and_short(path: Path) -> None:

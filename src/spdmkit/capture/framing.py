@@ -225,7 +225,7 @@ class StreamFramer:
 
     def _is_emu(self, buffer: bytearray) -> bool:
         if self._emu is None and len(buffer) >= 4 and buffer[2:4] != b"\x01\xbf":
-            if len(buffer) < _EMU_HEADER.size and not any(buffer[:2]):
+            if may_become_emu(buffer):
                 return True  # it can only be that; the rest of its header is to come
             self._emu = is_emu(buffer)
             self.channel.framing = "emu" if self._emu else ""

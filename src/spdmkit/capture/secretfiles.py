@@ -182,4 +182,6 @@ def load_secrets(path: str | os.PathLike[str]) -> Secrets:
         raise ConfigurationError(f"cannot read the key log {path}: {error.strerror}") from error
     if not found and found.trouble:
         raise ConfigurationError(f"{path}: {found.trouble[0]}")
+    if not found:
+        found.trouble.append(f"{path} holds no secret")
     return found

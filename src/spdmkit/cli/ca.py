@@ -61,21 +61,22 @@ def init(
     Without a passphrase given or typed, a random one is made and kept in FOLDER/passphrase, for
     its owner only: move it to where secrets are kept.
     """
-    from spdmkit.device.files import write_whole
     from spdmkit.provisioning.authority import CertificateAuthority
 
     given = passphrase_from(passphrase_file, PASSPHRASE_VARIABLE) or _new_passphrase()
     passphrase = given or secrets.token_urlsafe(24)
-    authority = CertificateAuthority.create(folder, passphrase, algorithm=algorithm, name=name)
+    keep = None if given else PASSPHRASE_FILE
+    authority = CertificateAuthority.create(
+        folder, passphrase, algorithm=algorithm, name=name, passphrase_file=keep
+    )
     made = {
         "authority": str(folder),
         "trust_anchor": str(folder / "root.pem"),
         "configuration": str(folder / "ca.toml"),
         "root_sha256": authority.root.sha256.hex(),
     }
-    if not given:
-        kept = folder / PASSPHRASE_FILE
-        write_whole(kept, f"{passphrase}\n".encode(), mode=0o600)
+    if keep is not None:
+        kept = folder / keep
         made["passphrase"] = str(kept)
         click.echo(f"spdm: the passphrase of its keys is in {kept}: move it away", err=True)
     _show(made, as_json=as_json)
@@ -88,10 +89,10 @@ def init(
 def show(folder: Path, as_json: bool, verbose: bool) -> int:  # noqa: ARG001 - every command has -v
     """List what the authority in FOLDER issued; no passphrase is needed."""
     from spdmkit.cli.report import show_table
+    from spdmkit.provisioning.authority import check_authority
     from spdmkit.provisioning.ledger import Ledger
 
-    if not (folder / "ca.toml").exists():
-        raise ConfigurationError(f"{folder} is not an authority")
+    check_authority(folder)
     ledger = Ledger(folder / "ledger.jsonl")
     rows = [
         {
@@ -172,12 +173,14 @@ def open_authority(folder: Path, passphrase_file: Path | None) -> CertificateAut
         ConfigurationError: there is no passphrase, it is wrong, or the authority is damaged.
     """
     from spdmkit.device.files import read_secret
-    from spdmkit.provisioning.authority import CertificateAuthority
+    from spdmkit.provisioning.authority import CertificateAuthority, check_authority
 
+    check_authority(folder)
     passphrase = passphrase_from(passphrase_file, PASSPHRASE_VARIABLE)
     kept = folder / PASSPHRASE_FILE
     if passphrase is None and kept.exists():
-        passphrase = read_secret(kept, 1 << 12, "passphrase").decode().strip()
+        read_secret(kept, 1 << 12, "passphrase")  # refuses one that others can read
+        passphrase = passphrase_from(kept, PASSPHRASE_VARIABLE)
     if passphrase is None and sys.stdin.isatty():
         passphrase = click.prompt(f"passphrase of {folder}", hide_input=True, err=True)
     if not passphrase:

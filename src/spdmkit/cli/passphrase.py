@@ -14,7 +14,7 @@ def passphrase_from(file: Path | None, variable: str) -> str | None:
     """The first line of a file, else an environment variable, else None.
 
     Raises:
-        ConfigurationError: the file cannot be read, or its first line is empty.
+        ConfigurationError: the file cannot be read or is no text, or its first line is empty.
     """
     if file is None:
         return os.environ.get(variable)
@@ -22,6 +22,8 @@ def passphrase_from(file: Path | None, variable: str) -> str | None:
         text = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file}: a passphrase is text in UTF-8") from error
     if not text or not text[0]:
         raise ConfigurationError(f"{file}: its first line, the passphrase, is empty")
     return text[0]

@@ -21,7 +21,14 @@ from spdmkit.cli.connecting import (
     versions_option,
 )
 from spdmkit.cli.options import common, example
-from spdmkit.errors import ConfigurationError, DeadlineExceeded, ResetRequired, TransportError
+from spdmkit.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    DeadlineExceeded,
+    ResetRequired,
+    SpdmError,
+    TransportError,
+)
 
 if TYPE_CHECKING:
     from spdmkit.attestation.outcome import AttestationResult
@@ -101,10 +108,10 @@ def command(
     from spdmkit.provisioning.install import Order
 
     job = _job(options)
-    authority = open_authority(options["folder"], options["passphrase_file"])
     reach = _Reach(uri, options, capture)
-    if options["erase"]:
-        return _erase(reach, job, options["slot"], as_json=as_json)
+    if options["erase"]:  # nothing is issued, so no passphrase is needed
+        return _erase(reach, job, options["slot"], as_json=as_json, verbose=verbose)
+    authority = open_authority(options["folder"], options["passphrase_file"])
     order = Order(
         options["slot"],
         consent_to_slot_0=options["overwrite_slot_0"],
@@ -147,15 +154,24 @@ class _Reach:
         with connect(self.uri, self._factory, tap=self._capture.dialled) as connection:
             return connection.run(exchange(Link(connection.endpoint.connection)))
 
-    def after_reset(self, exchange: Callable[[Link], Exchange[T]]) -> T:
-        """As `run`, as soon as the device is there again."""
+    def after_reset(self, exchange: Callable[[Link], Exchange[T]], *, shows: bool = False) -> T:
+        """As `run`, as soon as the device is there again.
+
+        Args:
+            exchange: what to run.
+            shows: it reads back what the device may show only once it was reset.
+        """
         click.echo(f"waiting for {self.uri} to be reset ...", err=True)
         until = time.monotonic() + self.patience
         while True:
             time.sleep(_PAUSE)
             try:
                 return self.run(exchange)
-            except (TransportError, ResetRequired) as error:
+            except (TransportError, ResetRequired, AuthenticationError) as error:
+                if isinstance(error, AuthenticationError) and (
+                    not shows or error.step != "read-back"
+                ):
+                    raise
                 if time.monotonic() < until:
                     continue
                 raise DeadlineExceeded(
@@ -201,15 +217,23 @@ def _install(
         again = replace(order, tracking_tag=error.tracking_tag)
         result, made = reach.after_reset(lambda link: provision(link, authority, again, job))
     if made.awaits_reset:
-        reach.after_reset(lambda link: resume(link, authority, made, job))
+        try:
+            reach.after_reset(lambda link: resume(link, authority, made, job), shows=True)
+        except SpdmError as error:
+            authority.failed(made.issued, str(error))
+            raise
     return result, made
 
 
-def _erase(reach: _Reach, job: Job, slot: int, *, as_json: bool) -> int:
+def _erase(reach: _Reach, job: Job, slot: int, *, as_json: bool, verbose: bool) -> int:
     from spdmkit.provisioning.flow import erase_slot
 
-    result, steps = reach.run(lambda link: erase_slot(link, slot, job, reach.uri))
-    _show(result, steps, {"slot": slot, "erased": True}, as_json=as_json, verbose=False)
+    try:
+        result, steps = reach.run(lambda link: erase_slot(link, slot, job, reach.uri))
+    except ResetRequired as error:
+        error.hint = "the device takes it; the slot is empty after its next reset"
+        raise
+    _show(result, steps, {"slot": slot, "erased": True}, as_json=as_json, verbose=verbose)
     return 0
 
 

@@ -25,6 +25,7 @@ from spdmkit.device.folder import FolderDevice
 from spdmkit.errors import ConfigurationError, SpdmError
 from spdmkit.identity import Certificate
 from spdmkit.messages.dsp0287 import SessionMethod, SubId
+from spdmkit.protocol.events import RequestRefused
 from spdmkit.services.catalogue import service_named
 from spdmkit.services.desk import Received, ServiceDesk
 from spdmkit.services.dialling import Call, Caller
@@ -34,6 +35,7 @@ from spdmkit.services.wishes import Fate, Wish
 if TYPE_CHECKING:
     from spdmkit.attestation.outcome import AttestationResult
     from spdmkit.cli.capturing import Capture
+    from spdmkit.protocol.events import ProtocolEvent
     from spdmkit.services.holdings import Entry, Holdings
 
 __all__ = ["dial", "status", "wishes"]
@@ -95,19 +97,25 @@ def dial(
     ]
     device = FolderDevice.load(folder, passphrase)
     received: list[Received] = []
+    refused: list[str] = []
     desk = ServiceDesk(device, on_received=received.append)
     device.register_vendor(desk)
 
     def failed(error: SpdmError, pause: float) -> None:
         failure.say(f"{error}; again in {pause:.1f} seconds")
 
+    def watch(event: ProtocolEvent) -> None:
+        if isinstance(event, RequestRefused) and event.reason not in refused:
+            refused.append(event.reason)
+
     log = key_log()
+    watching = both(watch, narrator(uri) if verbose else None)
     caller = Caller(
         device,
         desk,
         on_failure=failed,
         tap=capture.dialled,
-        events=both(log, narrator(uri) if verbose else None),
+        events=both(log, watching),
         log_keys=log is not None,
     )
 
@@ -116,7 +124,9 @@ def dial(
     def show(call: Call) -> int:
         nonlocal before
         document = _document(uri, call, received, device, desk.holdings)
+        document["refused"] = refused.copy()
         received.clear()
+        refused.clear()
         written = {n: c for n, c in _slots(device).items() if before.get(n) != c}
         if written:
             document["certificates"] = [_certificate(*each) for each in sorted(written.items())]
@@ -206,6 +216,8 @@ def _print(document: dict[str, Any]) -> None:
         click.echo(
             f"received {each['what']} by {escaped(each['given_by'])}: {escaped(each['detail'])}"
         )
+    for reason in document["refused"]:
+        click.echo(f"we refused: {escaped(reason)}")
     for each in document.get("certificates", ()):
         about = f"{each['subject']}, issued by {each['issuer']}"
         click.echo(f"  slot {each['slot']}  {escaped(about)}")

@@ -37,6 +37,7 @@ from spdmkit.identity import (
     TrustAnchors,
     load_certificates,
 )
+from spdmkit.identity.issue import escape_name_value
 from spdmkit.provisioning.ledger import Entry, Ledger
 from spdmkit.provisioning.profile import CaConfiguration, IssuingProfile, Subject
 from spdmkit.provisioning.profile import read_ca_configuration as read_configuration
@@ -44,7 +45,7 @@ from spdmkit.provisioning.profile import read_ca_configuration as read_configura
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ALGORITHMS", "CertificateAuthority", "Issued"]
+__all__ = ["ALGORITHMS", "CertificateAuthority", "Issued", "check_authority"]
 
 ALGORITHMS: Final = {
     "ecdsa-p256": "ecdsa-p256",
@@ -139,6 +140,7 @@ class CertificateAuthority:
         *,
         algorithm: str = "ecdsa-p384",
         name: str = "spdmkit CA",
+        passphrase_file: str | None = None,
         clock: Callable[[], dt.datetime] | None = None,
     ) -> CertificateAuthority:
         """Make an authority: a root and an issuing authority below it.
@@ -148,6 +150,7 @@ class CertificateAuthority:
             passphrase: encrypts the private keys.
             algorithm: kind of the keys, of `ALGORITHMS`.
             name: what the certificates are called.
+            passphrase_file: name of a file in the folder to keep the passphrase in.
             clock: the time; the system's by default.
 
         Raises:
@@ -161,15 +164,19 @@ class CertificateAuthority:
         entry = signature_algorithm(ALGORITHMS[algorithm])
         keys = {part: PrivateKey.generate(entry) for part in ("root", "issuing")}
         begin = Issuance(not_before=now().replace(microsecond=0))
-        top = Authority.root(f"CN={name} Root", keys["root"], issuance=begin)
+        common = f"CN={escape_name_value(name)}"
+        top = Authority.root(f"{common} Root", keys["root"], issuance=begin)
         below = top.subordinate(
-            f"CN={name} Issuing",
+            f"{common} Issuing",
             keys["issuing"],
             profile=Profile(authority=True, path_length=None),
             issuance=begin,
         )
         try:
             folder.mkdir(parents=True)
+            if passphrase_file is not None:  # before the keys: they are of no use without it
+                secret = f"{passphrase}\n".encode()
+                write_whole(folder / passphrase_file, secret, mode=0o600)
             (folder / KEYS).mkdir(mode=0o700)
             for part, key in keys.items():
                 write_whole(folder / KEYS / f"{part}.pem", key.to_pem(passphrase), mode=0o600)
@@ -192,12 +199,8 @@ class CertificateAuthority:
                 wrong, or key and certificate do not belong together.
             UnsupportedAlgorithm: the key needs a package that is not installed.
         """
+        check_authority(folder)
         path = folder / CONFIGURATION
-        if not path.exists():
-            raise ConfigurationError(
-                f"{folder} is not an authority: it has no {CONFIGURATION}",
-                hint=f"make one with: spdm ca init {folder}",
-            )
         clear_leftovers(folder)
         configuration = read_configuration(read_bounded(path, MAX_FILE), str(path))
         root = _certificate(folder / ROOT)
@@ -312,19 +315,33 @@ class CertificateAuthority:
         """
         now = self._clock().replace(microsecond=0)
         until = now + dt.timedelta(days=self.configuration.authority.crl_days)
-        number = self.ledger.next_crl(time=_text(now), until=_text(until))
-        revoked = [
-            RevokedCertificate.for_reason(
-                entry.serial, dt.datetime.fromisoformat(entry.revoked_at), entry.reason
-            )
-            for entry in self.ledger.revoked
-        ]
-        crl = self._authority.revocation_list(revoked, number=number, issued=now, until=until)
-        try:
-            write_whole(self.folder / CRL, crl)
-        except OSError as error:
-            raise ConfigurationError(f"{self.folder / CRL}: {error.strerror}") from error
+        # Under the ledger's lock: an older list must not come to lie over a newer one.
+        with self.ledger.next_crl(time=_text(now), until=_text(until)) as number:
+            revoked = [
+                RevokedCertificate.for_reason(
+                    entry.serial, dt.datetime.fromisoformat(entry.revoked_at), entry.reason
+                )
+                for entry in self.ledger.revoked
+            ]
+            crl = self._authority.revocation_list(revoked, number=number, issued=now, until=until)
+            try:
+                write_whole(self.folder / CRL, crl)
+            except OSError as error:
+                raise ConfigurationError(f"{self.folder / CRL}: {error.strerror}") from error
         return crl
+
+
+def check_authority(folder: Path) -> None:
+    """See that there is an authority in a folder.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if not (folder / CONFIGURATION).exists():
+        raise ConfigurationError(
+            f"{folder} is not an authority: it has no {CONFIGURATION}",
+            hint=f"make one with: spdm ca init {folder}",
+        )
 
 
 def _certificate(path: Path) -> Certificate:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from spdmkit import __version__
 from spdmkit.attestation.collect import Collected, Wanted, collect
 from spdmkit.attestation.outcome import AttestationResult, Verdict
-from spdmkit.errors import AuthenticationError, ConfigurationError
+from spdmkit.errors import AuthenticationError, ConfigurationError, TransportError
 from spdmkit.identity import Step, VerifiedChain
 from spdmkit.protocol.actions import Exchange
 from spdmkit.protocol.requester.sessions import PreSharedKey, end_session, psk_exchange
@@ -118,7 +118,11 @@ def provision(
     made = yield from certify(
         device.inside, authority, device.chain, named, attested_key_pair=device.key_pair_id
     )
-    yield from _leave(device)
+    try:
+        yield from _leave(device)
+    except TransportError:
+        if not made.awaits_reset:  # else it may well have begun to reset itself
+            raise
     if not made.awaits_reset:
         yield from confirm(link, authority, made, job.clock())
     return device.result, made

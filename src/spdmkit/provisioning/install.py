@@ -36,7 +36,7 @@ from spdmkit.identity import (
     verify_chain,
     verify_csr,
 )
-from spdmkit.messages import ResponderFlags
+from spdmkit.messages import ErrorCode, ResponderFlags
 from spdmkit.protocol.actions import Exchange, perform
 from spdmkit.protocol.requester.certificates import SlotDigests, get_certificate, get_digests
 from spdmkit.protocol.requester.challenge import challenge
@@ -50,6 +50,12 @@ if TYPE_CHECKING:
 __all__ = ["Installation", "Order", "certify", "confirm", "erase", "order_for"]
 
 SLOT_0: Final = 0
+_MAY_PROVISION: Final = "does the device let us provision it? (may_provision in its device.toml)"
+_REFUSALS: Final = {
+    int(ErrorCode.SESSION_REQUIRED): "give --mutual or --psk; without a session the device would "
+    "have to be in a trusted environment (trusted_environment and may_provision in its device.toml)"
+}
+"""Hints by the ERROR that SET_CERTIFICATE was refused with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +149,7 @@ def certify(
         AuthenticationError: step "csr": the request does not hold or is for another key; step
             "ca-policy": the authority's profiles do not name the device.
         PeerError: the device refused.
-        ConfigurationError: the ledger cannot be written.
+        ConfigurationError: the ledger cannot be written, or a key pair is named that cannot be.
         SpdmError: as `Link.ask`.
     """
     steps: list[Step] = []
@@ -151,6 +157,11 @@ def certify(
     profile = authority.configuration.profile_for(subject, order.slot_id, order.profile)
     model = profile.certificate_model
     named = link.connection.context.multi_key_conn_rsp
+    if order.key_pair_id and not named:
+        raise ConfigurationError(
+            f"key pair {order.key_pair_id} cannot be asked for: on this connection the device has "
+            "one key (MULTI_KEY_CAP)"
+        )
     wishes = b""
     if order.wishes:
         asked = RequesterInfo.make(profile.subject_for(subject), device.public_key)
@@ -189,7 +200,7 @@ def certify(
         words = str(error)
         yield from perform(lambda: authority.failed(issued, words))
         if isinstance(error, PeerError) and not error.hint:
-            error.hint = "does the device let us provision it? (may_provision in its device.toml)"
+            error.hint = _REFUSALS.get(error.code, _MAY_PROVISION)
         raise
     after = ", used after the next reset" if made.awaits_reset else ""
     steps.append(Step("set-certificate", Outcome.PASSED, f"slot {order.slot_id}{after}"))
@@ -200,6 +211,9 @@ def confirm(
     link: Link, authority: CertificateAuthority, made: Installation, moment: dt.datetime
 ) -> Exchange[None]:
     """Steps 5 and 6: see that the device shows the chain and uses its key; note it down.
+
+    That it does not yet is no failure to be noted while it `awaits_reset`: the caller knows when it
+    has had its reset.
 
     Args:
         link: the way to the device outside any session, after the negotiation.
@@ -224,7 +238,8 @@ def confirm(
             made.steps.append(Step("challenge", Outcome.SKIPPED, why))
     except SpdmError as error:
         words = str(error)
-        yield from perform(lambda: authority.failed(made.issued, words))
+        if not made.awaits_reset:
+            yield from perform(lambda: authority.failed(made.issued, words))
         raise
     digest = chain.chain.digest(link.peer_hash).hex()
     yield from perform(lambda: authority.installed(made.issued, slot=slot_id, chain_digest=digest))

@@ -124,8 +124,9 @@ class Ledger:
             event = {"event": "revoked", "serial": serial_text(serial)}
             self._append(file, {**event, "time": time, "reason": reason})
 
-    def next_crl(self, **details: Any) -> int:
-        """Take the number of the next revocation list.
+    @contextmanager
+    def next_crl(self, **details: Any) -> Iterator[int]:
+        """Take the number of the next revocation list, and keep others out until it is written.
 
         Raises:
             ConfigurationError: the ledger cannot be written.
@@ -133,7 +134,7 @@ class Ledger:
         with self._locked() as file:
             number = self.crl_number + 1
             self._append(file, {"event": "crl", "number": number, **details})
-        return number
+            yield number
 
     @property
     def revoked(self) -> list[Entry]:

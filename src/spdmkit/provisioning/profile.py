@@ -7,7 +7,7 @@ A device that none of them names is issued nothing.
 from __future__ import annotations
 
 import datetime as dt
-import fnmatch
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -211,8 +211,15 @@ def _template_fault(template: str) -> str:
 def _matches(pattern: str, device: Subject) -> bool:
     kinds: Mapping[str, str] = {"subject": device.subject, "spki-sha256": device.spki_sha256}
     kind, _, text = pattern.partition(":")
+    if kind == "spki-sha256":
+        text = text.lower()
     if kind in kinds:
-        return fnmatch.fnmatchcase(kinds[kind], text)
+        return _fits(text, kinds[kind])
     if pattern == "*":
         return True
-    return bool(device.device_name) and fnmatch.fnmatchcase(device.device_name, pattern)
+    return bool(device.device_name) and _fits(pattern, device.device_name)
+
+
+def _fits(pattern: str, text: str) -> bool:
+    """Whether a text is what a pattern says; only `*` stands for something else, any text."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None

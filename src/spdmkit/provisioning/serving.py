@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from spdmkit.attestation.outcome import AttestationResult, Verdict
-from spdmkit.errors import AuthenticationError, ResetRequired
+from spdmkit.errors import AuthenticationError, ResetRequired, SpdmError, TransportError
 from spdmkit.identity import VerifiedChain
+from spdmkit.protocol.actions import perform
 from spdmkit.protocol.requester.certificates import get_digests
 from spdmkit.provisioning.install import (
     Installation,
@@ -84,10 +85,11 @@ class ServiceProvisioner:
         """
         del model  # the profile of the authority decides, whatever the device would like
         device = self._checked(link, key, result)
-        if erase:
-            return (yield from _erase(link, slot_id))
         place = (device.public_key.spki_sha256(), slot_id)
-        waits = self.waiting.pop(place, 0)
+        if erase:
+            self.waiting.pop(place, None)
+            return (yield from _erase(link, slot_id))
+        waits = self.waiting.get(place, 0)
         if isinstance(waits, Installation):
             return (yield from self._resume(outside, place, waits))
         order = Order(slot_id, consent_to_slot_0=self.consent_to_slot_0, tracking_tag=waits)
@@ -102,6 +104,12 @@ class ServiceProvisioner:
         except ResetRequired as error:
             self._remember(place, error.tracking_tag)
             return {"slot": slot_id, "awaits_reset": True, "steps": []}
+        except TransportError:
+            raise  # what is waited for still is
+        except SpdmError:
+            self.waiting.pop(place, None)
+            raise
+        self.waiting.pop(place, None)
         if made.awaits_reset:
             self._remember(place, made)
         else:
@@ -114,9 +122,14 @@ class ServiceProvisioner:
         """The device was given its certificate before its reset: see that it uses it now."""
         try:
             yield from confirm(outside, self.authority, made, self.clock())
-        except ResetRequired:
-            self._remember(place, made)
+        except (ResetRequired, TransportError):
+            raise  # it is waited for still
+        except SpdmError as error:
+            words = str(error)
+            self.waiting.pop(place, None)
+            yield from perform(lambda: self.authority.failed(made.issued, words))
             raise
+        self.waiting.pop(place, None)
         made.awaits_reset = False
         return _told(made)
 

@@ -242,7 +242,7 @@ class WishList:
         if asked is None:
             return
         if asked.is_dmtf and asked.service_id in _RECEIVED:
-            self._end(Fate.UNANSWERED, "the requester sent nothing")
+            self._end(Fate.UNANSWERED, "nothing was received")
         elif asked.is_dmtf and asked.service_id == ServiceId.PROVISION_CERTIFICATE:
             slot = asked.parameter & 0xF
             written = self._slot_content(slot) != self._before.get(slot)
