@@ -102,3 +102,31 @@ def test_certificate_client(folder: Path) -> None:
     assert "certificate: fulfilled" in done.stdout
     assert done.stdout.count("issued by") == 3
     assert (folder / "fresh" / "slots" / "1.pem").exists()
+
+
+def test_offline_appraisal(folder: Path) -> None:
+    device = folder / "device"
+    anchor = device / "trust-anchor.pem"
+    with serving(device) as uri:
+        arguments = ["attest", uri, "--trust-anchor", str(anchor), "--evidence", str(folder / "e")]
+        assert spdm_group.main(arguments, standalone_mode=False) == 4
+    (folder / "torn").write_bytes((folder / "e").read_bytes()[:-9])
+    files = (anchor, device / "reference.json", folder / "e")
+    done = run("offline_appraisal.py", *files)
+    assert (done.returncode, "trusted" in done.stdout) == (0, True), done.stderr
+    torn = run("offline_appraisal.py", *files, folder / "torn")
+    assert torn.returncode == 1
+    assert torn.stdout.count("trusted") == 2
+    assert "torn: untrusted" in torn.stdout
+
+
+def test_session_client(folder: Path, tmp_path: Path) -> None:
+    device = folder / "device"
+    (tmp_path / "file").write_bytes(bytes(range(256)) * 200)
+    with serving(device) as uri:
+        # This device asks who we are, and takes anybody.
+        done = run("session_client.py", uri, device / "trust-anchor.pem", tmp_path / "file")
+        stranger = run("session_client.py", uri, folder / "me" / "trust-anchor.pem", __file__)
+    assert done.returncode == 0, done.stderr
+    assert "51200 bytes, as they went" in done.stdout
+    assert stranger.returncode == 1
