@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from spdmkit.attestation.checks import Expectations
+from spdmkit.attestation.checks import CHECKS, Expectations
 from spdmkit.attestation.collect import Wanted, collect
 from spdmkit.attestation.evidence import Evidence, ExchangeKind, SignedExchange
 from spdmkit.attestation.outcome import AttestationResult, MeasurementOutcome, Verdict
@@ -849,6 +851,16 @@ def test_age_by_the_collectors_signature() -> None:
     assert failed(trial.run()) == ["freshness"]
 
 
+def test_an_age_limit_needs_a_time() -> None:
+    trial = Trial.good()
+    nonce = bytes.fromhex(trial.run().nonces[-1])
+    assert trial.evidence is not None
+    trial.evidence = replace(trial.evidence, collected_at=None)
+    trial.expectations = Expectations(NOW, nonces=frozenset({nonce}))
+    trial.policy = Policy(freshness=FreshnessRule(max_age=60))
+    assert failed(trial.run()) == ["freshness"]
+
+
 def test_our_own_nonce_makes_it_fresh() -> None:
     trial = Trial.good()
     result = trial.run()
@@ -856,3 +868,37 @@ def test_our_own_nonce_makes_it_fresh() -> None:
     trial.expectations = Expectations(NOW + 5, nonces=frozenset({nonce}))
     trial.policy = Policy(freshness=FreshnessRule(max_age=60, demand_nonce=True))
     assert trial.run().verdict is Verdict.TRUSTED
+
+
+# --- what a device signs of itself ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({}, Outcome.PASSED),
+        ({"changed": True}, Outcome.FAILED),
+        ({"indexes": 3}, Outcome.FAILED),
+        ({"indexes": 3, "all_requested": True}, Outcome.PASSED),
+    ],
+)
+def test_measurements_are_whole_and_of_one_moment(
+    changes: dict[str, Any], outcome: Outcome
+) -> None:
+    read = {"changed": False, "blocks": (1, 2), "indexes": 2, "all_requested": False}
+    matter: Any = SimpleNamespace(measured=SimpleNamespace(**{**read, **changes}))
+    assert dict(CHECKS)["content"](matter).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    "rule", [IdentityRule(demand_revocation=True), IdentityRule(demand_hardware_identity=True)]
+)
+def test_a_key_alone_meets_no_demand_on_certificates(rule: IdentityRule) -> None:
+    matter: Any = SimpleNamespace(
+        claims=SimpleNamespace(describe=lambda: "a key"),
+        evidence=SimpleNamespace(psk_hint=b"", chain=None),
+        expectations=Expectations(NOW),
+        policy=Policy(identity=rule),
+    )
+    found = dict(CHECKS)["identity"](matter)
+    assert (found.outcome, "no certificates" in found.detail) == (Outcome.FAILED, True)
