@@ -10,6 +10,7 @@ from typing import Any
 
 from spdmkit.messages import MESSAGES, Message, RequestCode, dsp0287
 from spdmkit.wire import Struct, kinds, predicates
+from spdmkit.wire.inside import inside, reachable
 
 NEWEST = 0x14
 
@@ -21,7 +22,7 @@ def page() -> str:
     services: list[type[Struct]] = [dsp0287.ServicePayload, *dsp0287.CONTENTS.values()]
     structures = [
         each
-        for each in _reachable([*MESSAGES.values(), *services])
+        for each in reachable([*MESSAGES.values(), *services])
         if not issubclass(each, Message) and each not in services
     ]
     chapters = (
@@ -83,7 +84,7 @@ def _meanings(struct: type[Struct], element: kinds.Element) -> Iterator[str]:
         yield "a list of " + _item(element.item)
     if isinstance(element, kinds.Nested):
         yield f"a {_link(element.struct)}"
-    for inner in _inside(element):
+    for inner in inside(element):
         if not isinstance(element, (kinds.Items, kinds.Nested)):
             yield f"may hold {_link(inner)}"
     yield from _values(element.display)
@@ -193,32 +194,6 @@ def _documented(struct: type[Struct], attribute: str) -> str:
         re.MULTILINE,
     )
     return " ".join(found[1].split()) if found else ""
-
-
-def _reachable(structs: Iterable[type[Struct]]) -> list[type[Struct]]:
-    """These structures and all inside them, each once."""
-    found: dict[type[Struct], None] = {}
-    waiting = list(structs)
-    while waiting:
-        struct = waiting.pop(0)
-        if struct not in found:
-            found[struct] = None
-            for element in struct.layout.elements:
-                waiting += _inside(element)
-    return list(found)
-
-
-def _inside(element: kinds.Element) -> list[type[Struct]]:
-    if isinstance(element, kinds.Nested):
-        return [element.struct]
-    if isinstance(element, kinds.Items) and isinstance(element.item, type):
-        return [element.item]
-    inner = getattr(element, "inner", None)
-    if isinstance(inner, kinds.Alternatives):
-        return list(inner.structs.values())
-    if isinstance(inner, kinds.Embedded) and inner.struct is not None:
-        return [inner.struct]
-    return []
 
 
 def _link(struct: type[Struct]) -> str:

@@ -41,6 +41,7 @@ from spdmkit.messages import (
 )
 from spdmkit.wire import Struct, kinds
 from spdmkit.wire.display import Format
+from spdmkit.wire.inside import reachable
 from spdmkit.wire.layout import valued
 
 __all__ = ["Explanation", "explain"]
@@ -123,7 +124,11 @@ def _names() -> dict[str, str]:
     names += [name for flags, _, _ in _FLAGS for name in flags.__members__ if "_MASK" not in name]
     names += list(FRAME_FIELDS)
     names += [entry.short for table, _ in _TABLES for entry in table]
-    names += [part.name for struct in _structs() for part in valued(struct.layout.elements)]
+    names += [
+        part.name
+        for struct in reachable(MESSAGES.values())
+        for part in valued(struct.layout.elements)
+    ]
     return {_fold(name): name for name in names if name}
 
 
@@ -280,33 +285,6 @@ def _sizes(entry: Algorithm) -> Iterator[str]:
 # --- fields and values ----------------------------------------------------------------------------
 
 
-def _structs() -> list[type[Struct]]:
-    """Every message, and every structure inside one, once."""
-    found: dict[type[Struct], None] = {}
-    waiting: list[type[Struct]] = list(MESSAGES.values())
-    while waiting:
-        struct = waiting.pop(0)
-        if struct in found:
-            continue
-        found[struct] = None
-        for element in struct.layout.elements:
-            waiting += _inside(element)
-    return list(found)
-
-
-def _inside(element: kinds.Element) -> list[type[Struct]]:
-    if isinstance(element, kinds.Nested):
-        return [element.struct]
-    if isinstance(element, kinds.Items) and isinstance(element.item, type):
-        return [element.item]
-    inner = getattr(element, "inner", None)
-    if isinstance(inner, kinds.Alternatives):
-        return list(inner.structs.values())
-    if isinstance(inner, kinds.Embedded) and inner.struct is not None:
-        return [inner.struct]
-    return []
-
-
 def _fields(text: str) -> Iterator[Explanation]:
     if _number(text) is not None:
         return
@@ -314,7 +292,7 @@ def _fields(text: str) -> Iterator[Explanation]:
     for name, (clause, meaning) in FRAME_FIELDS.items():
         if _fold(name) == wanted:
             yield Explanation("frame field", name, clause, (meaning,))
-    for struct in _structs():
+    for struct in reachable(MESSAGES.values()):
         for element in struct.layout.elements:
             parts: list[Any] = [element]
             if isinstance(element, kinds.Word):
@@ -403,7 +381,7 @@ def _layout(struct: type[Struct]) -> Iterator[str]:
 
 def _enums() -> list[type[enum.Enum]]:
     found: dict[type[enum.Enum], None] = {}
-    for struct in _structs():
+    for struct in reachable(MESSAGES.values()):
         for element in struct.layout.elements:
             parts: list[Any] = [element]
             if isinstance(element, kinds.Word):
