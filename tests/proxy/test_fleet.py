@@ -32,7 +32,10 @@ from spdmkit.protocol.link import Link
 from spdmkit.transports.aio import connect
 
 from ..cli.support import SPDM
-from ..transports.support import dial_bytes
+from ..transports.support import (
+    dial_bytes,
+    peers_are_closed,  # noqa: F401 - a fixture that closes what a test leaves
+)
 from .real import attesting, trust_in
 
 REPOSITORY = Path(__file__).parents[2]

@@ -37,6 +37,7 @@ from ..transports.support import (
     ask_all,
     ask_version,
     dial_bytes,
+    peers_are_closed,  # noqa: F401 - a fixture that closes what a test leaves
     request,
     requester,
     soon,

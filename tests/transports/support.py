@@ -10,6 +10,8 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
+import pytest
+
 from spdmkit.errors import DeadlineExceeded, TransportError
 from spdmkit.protocol.actions import Closed, DeadlinePassed, Exchange, Send, perform
 from spdmkit.protocol.endpoint import Endpoint, Job, RequesterEndpoint
@@ -187,6 +189,17 @@ class Peer:
 
     def abort(self) -> None:
         self.writer.transport.abort()
+
+
+@pytest.fixture(autouse=True)
+async def peers_are_closed() -> AsyncIterator[None]:
+    """Modules that make peers import this: one that is left over fails another test."""
+    yield
+    left = [*Peer.open]
+    Peer.open.clear()
+    for peer in left:
+        peer.abort()
+    await asyncio.sleep(0)
 
 
 async def dial_bytes(host: str, port: int) -> Peer:

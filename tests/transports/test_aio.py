@@ -47,6 +47,7 @@ from .support import (
     ask_version,
     both,
     dial_bytes,
+    peers_are_closed,  # noqa: F401 - a fixture that closes what a test leaves
     request,
     requester,
     serve_bytes,
@@ -77,15 +78,6 @@ class Served:
 
     def told(self, what: Happening) -> list[ListenerEvent]:
         return [event for event in self.events if event.what is what]
-
-
-@pytest.fixture(autouse=True)
-async def peers_are_closed() -> AsyncIterator[None]:
-    yield
-    for peer in Peer.open:
-        peer.abort()
-    Peer.open.clear()
-    await asyncio.sleep(0)
 
 
 @pytest.fixture
