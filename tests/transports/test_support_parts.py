@@ -47,6 +47,32 @@ def test_the_buffer_is_a_queue_of_bytes(pieces: list[bytes], takes: list[tuple[i
     assert len(buffer) == 0
 
 
+@settings(deadline=None)
+@given(
+    reads=st.lists(
+        st.tuples(st.binary(min_size=1, max_size=40), st.integers(1, 1500), st.integers(0, 70_000)),
+        max_size=12,
+    )
+)
+def test_what_is_left_of_lent_memory_is_kept(reads: list[tuple[bytes, int, int]]) -> None:
+    memory = bytearray(60_000)
+    buffer, model = ReceiveBuffer(), b""
+    for pattern, times, size in reads:
+        data = pattern * times
+        memory[: len(data)] = data
+        buffer.lend(memoryview(memory)[: len(data)])
+        model += data
+        if size <= len(model):
+            assert buffer.peek(size) == buffer.take(size) == model[:size]
+            model = model[size:]
+        assert len(buffer) == len(model)
+        buffer.settle()
+        memory[:] = bytes(len(memory))
+        assert buffer.peek(len(model)) == model
+        assert not any(isinstance(part, memoryview) for part in buffer._parts)
+    assert buffer.take(len(buffer)) == model
+
+
 def test_single_bytes_do_not_cost_an_object_each() -> None:
     buffer = ReceiveBuffer()
     for number in range(5000):

@@ -50,7 +50,7 @@ class _Found:
     small: list[float]
 
 
-def measure_session(count: int = 2000) -> Result:
+def measure_session(count: int = 10_000) -> Result:
     """Stream records to a software device over loopback, with the blocking driver.
 
     Args:

@@ -71,7 +71,7 @@ def handshake(algorithm: str, count: int, as_json: bool, verbose: bool) -> int:
 
 
 @command.command(name="session", epilog=example("spdm bench session --count 5000"))
-@click.option("--count", type=click.IntRange(1), default=2000, show_default=True, help="Records.")
+@click.option("--count", type=click.IntRange(1), default=10_000, show_default=True, help="Records.")
 @common
 def session(count: int, as_json: bool, verbose: bool) -> int:
     """CPU time of application data in a session, both ends, in records of nearly 64 KiB."""

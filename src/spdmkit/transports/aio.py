@@ -110,7 +110,7 @@ class _Wire(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         if self.owner is not None:
-            self.owner._received(bytes(self.buffer[:nbytes]))
+            self.owner._received(self.buffer[:nbytes])
 
     def eof_received(self) -> bool:
         if self.owner is not None:
@@ -423,9 +423,9 @@ class AsyncConnection:
         else:
             self._guarded(lambda: self._conduit.reopen(framing, time.monotonic()))
 
-    def _received(self, data: bytes) -> None:
+    def _received(self, data: memoryview) -> None:
         if self._tap is not None:
-            self._tap.received(data)
+            self._tap.received(bytes(data))
         if self._conduit.closing:
             self._discard -= len(data)
             if self._discard < 0 and self._transport is not None:
@@ -433,7 +433,7 @@ class AsyncConnection:
             return
         # A requester says one thing at a time, so that it cannot be made to say too much.
         stop = None if self._conduit.framing.role is Role.REQUESTER else self._stalled
-        self._guarded(lambda: self._conduit.received(data, time.monotonic(), stop=stop))
+        self._guarded(lambda: self._conduit.lent(data, time.monotonic(), stop=stop))
 
     def _end_of_stream(self) -> None:
         self._guarded(self._conduit.ended)

@@ -17,7 +17,8 @@ class ReceiveBuffer:
     """A queue of bytes.
 
     Reads are kept as they came. A frame within one read is one slice of it, and a frame across
-    several is joined once: every byte is copied one time.
+    several is joined once: every byte is copied one time. A large read may be lent, so that frames
+    within it are cut out of the memory that it came in.
 
     Attributes:
         size: bytes that are there; `len` says the same.
@@ -26,7 +27,7 @@ class ReceiveBuffer:
     __slots__ = ("_parts", "_start", "size")
 
     def __init__(self) -> None:
-        self._parts: list[bytes | bytearray] = []
+        self._parts: list[bytes | bytearray | memoryview] = []
         self._start = 0
         """Bytes of the first part that are taken already."""
         self.size = 0
@@ -49,6 +50,24 @@ class ReceiveBuffer:
             last = bytearray()
             parts.append(last)
         last += data
+
+    def lend(self, data: memoryview) -> None:
+        """Add bytes at the end that stay as they are only until `settle`."""
+        if len(data) < LARGE:
+            self.append(data)
+            return
+        self.size += len(data)
+        self._parts.append(data)
+
+    def settle(self) -> None:
+        """Copy what is left of lent bytes, whose memory is about to change."""
+        if not self._parts or not isinstance(self._parts[-1], memoryview):
+            return
+        if len(self._parts) == 1:
+            self._parts[0] = bytes(self._parts[0][self._start :])
+            self._start = 0
+        else:
+            self._parts[-1] = bytes(self._parts[-1])
 
     def peek(self, size: int, at: int = 0) -> bytes:
         """Up to `size` bytes from offset `at`, without taking them."""
@@ -101,7 +120,8 @@ class ReceiveBuffer:
         if done:
             del self._parts[:done]
         self._start = upto
-        if upto and len(self._parts[0]) > LARGE and 4 * (len(self._parts[0]) - upto) < upto:
+        rest = self._parts[0] if upto else b""
+        if len(rest) > LARGE and 4 * (len(rest) - upto) < upto and not isinstance(rest, memoryview):
             # What is left of a large read must not hold on to all of it.
-            self._parts[0] = self._parts[0][upto:]
+            self._parts[0] = rest[upto:]
             self._start = 0

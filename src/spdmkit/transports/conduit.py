@@ -164,6 +164,15 @@ class Conduit:
         self.framing.receive(data)
         self.process(now, stop=stop)
 
+    def lent(self, data: memoryview, now: float, *, stop: Callable[[], bool] | None = None) -> None:
+        """As `received`, of bytes in memory that is the caller's again when this returns."""
+        framing = self.framing
+        framing.lend(data)
+        try:
+            self.process(now, stop=stop)
+        finally:
+            framing.settle()
+
     def process(self, now: float, *, stop: Callable[[], bool] | None = None) -> None:
         """Handle what is complete, until `stop` says that the driver wants a pause.
 

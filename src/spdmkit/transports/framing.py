@@ -182,6 +182,13 @@ class Framing(abc.ABC):
     def receive(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes that came from the peer, cut anywhere."""
 
+    def lend(self, data: memoryview) -> None:
+        """As `receive`, of bytes that stay as they are only until `settle`."""
+        self.receive(bytes(data))
+
+    def settle(self) -> None:  # noqa: B027  # most framings copy what they receive
+        """The memory of lent bytes is about to change: copy what is left of them."""
+
     def whole(self, data: bytes) -> Frame | None:  # noqa: ARG002  # not every framing has a short way
         """The frame that a read is, if it is one whole frame and nothing came before it.
 

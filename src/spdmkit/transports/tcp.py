@@ -291,6 +291,15 @@ class TcpBinding(Framing):
         if self._phase is not Phase.CLOSED:
             self._buffer.append(data)
 
+    def lend(self, data: memoryview) -> None:
+        """As `receive`, of bytes that stay as they are only until `settle`."""
+        if self._phase is not Phase.CLOSED:
+            self._buffer.lend(data)
+
+    def settle(self) -> None:
+        """Copy what is left of lent bytes."""
+        self._buffer.settle()
+
     def pending(self) -> int:
         """Bytes received that are not a whole frame yet."""
         return len(self._buffer)
