@@ -33,8 +33,10 @@ from spdmkit.provisioning.flow import Access, Job, provision
 from spdmkit.provisioning.install import Order
 from spdmkit.transports.blocking import connect
 
-LONGEST = 0.06
-"""Seconds after which the device is killed at the latest: about what a whole provisioning takes."""
+UNDISTURBED = 3
+"""Provisionings without a kill, to see how long one takes here and now."""
+PATIENCE = 30.0
+"""Seconds that one may take at most."""
 
 
 def main() -> int:
@@ -69,10 +71,12 @@ def trial(folder: Path, rounds: int, moments: random.Random) -> Counter[str]:
     configuration.write_text(text.replace("may_provision = []", 'may_provision = ["psk:*"]'))
     authority = CertificateAuthority.create(folder / "ca", "trial", algorithm="ecdsa-p256")
     counts: Counter[str] = Counter()
+    times = [_round(device, authority, 1 + n % 3, PATIENCE)[1] for n in range(UNDISTURBED)]
+    longest = 1.1 * min(times)
     before = _slots(device)
     for number in range(rounds):
         slot = 1 + number % 3
-        confirmed = _round(device, authority, slot, moments.uniform(0, LONGEST))
+        confirmed, _ = _round(device, authority, slot, moments.uniform(0, longest))
         after = _slots(device)
         others = {key: value for key, value in before.items() if key != slot}
         if {key: value for key, value in after.items() if key != slot} != others:
@@ -95,8 +99,12 @@ def _slots(device: Path) -> dict[int, tuple[bytes, ...]]:
 
 def _round(
     device: Path, authority: CertificateAuthority, slot: int, delay: float
-) -> tuple[bytes, ...] | None:
-    """Provision a slot of a device that is killed meanwhile; the chain if it was confirmed."""
+) -> tuple[tuple[bytes, ...] | None, float]:
+    """Provision a slot of a device that is killed after `delay` seconds, or when it is done.
+
+    Returns:
+        The chain if it was confirmed, and how many seconds it took.
+    """
     server = subprocess.Popen(
         [
             *(sys.executable, "-m", "spdmkit", "device", "serve", str(device)),
@@ -109,17 +117,21 @@ def _round(
     with server:
         line = server.stdout.readline() if server.stdout else ""
         uri = line.removeprefix("listening on ").strip()
-        killer = threading.Thread(target=_kill, args=(server, delay))
+        done = threading.Event()
+        killer = threading.Thread(target=_kill, args=(server, done, delay))
+        started = time.monotonic()
         killer.start()
         confirmed = None
         with contextlib.suppress(SpdmError):
             confirmed = _provision(uri, device, authority, slot)
+        took = time.monotonic() - started
+        done.set()
         killer.join()
-    return confirmed
+    return confirmed, took
 
 
-def _kill(server: subprocess.Popen[str], delay: float) -> None:
-    time.sleep(delay)
+def _kill(server: subprocess.Popen[str], done: threading.Event, delay: float) -> None:
+    done.wait(delay)
     server.kill()
 
 

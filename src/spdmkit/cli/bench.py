@@ -248,7 +248,7 @@ def hostile(
 
 @command.command(name="proxy", epilog=example("spdm bench proxy --count 5000"))
 @click.option(
-    "--count", type=click.IntRange(50), default=2000, show_default=True, help="How often."
+    "--count", type=click.IntRange(50), default=6000, show_default=True, help="How often."
 )
 @click.option(
     "--size", type=click.IntRange(4, 60_000), default=300, show_default=True, help="Bytes."
