@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import time
 
@@ -20,27 +19,12 @@ from spdmkit.attestation.collect import Wanted
 from spdmkit.attestation.outcome import AttestationResult
 from spdmkit.attestation.verifier import Attested, Sources, Verifier
 from spdmkit.errors import SpdmError
-from spdmkit.protocol.capabilities import requester_capabilities
-from spdmkit.protocol.connection import Connection, Role
-from spdmkit.protocol.endpoint import RequesterEndpoint
 from spdmkit.protocol.link import Link
-from spdmkit.protocol.settings import Settings
+from spdmkit.protocol.settings import requester_settings
 from spdmkit.transports import aio, blocking
-from spdmkit.transports.conduit import ConnectionInfo
+from spdmkit.transports.requesters import requester_factory
 
-SETTINGS = Settings(capabilities=requester_capabilities(sessions=True), keep_messages=True)
-
-
-def make_endpoint(info: ConnectionInfo) -> RequesterEndpoint:
-    """Our end of a connection: a requester."""
-    connection = Connection(
-        Role.REQUESTER,
-        SETTINGS,
-        clock=time.monotonic,
-        random=os.urandom,
-        record_profile=info.record_profile,
-    )
-    return RequesterEndpoint(connection)
+make_endpoint = requester_factory(requester_settings(sessions=True))
 
 
 def wanted(uri: str) -> Wanted:

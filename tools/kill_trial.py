@@ -23,11 +23,12 @@ from collections import Counter
 from pathlib import Path
 
 from spdmkit.attestation.verifier import Sources, Verifier
-from spdmkit.cli.connecting import pre_shared_key, requester_factory, requester_settings
+from spdmkit.cli.connecting import pre_shared_key, requester_factory
 from spdmkit.device.folder import FolderDevice
 from spdmkit.device.initialise import initialise
 from spdmkit.errors import SpdmError
 from spdmkit.protocol.link import Link
+from spdmkit.protocol.settings import requester_settings
 from spdmkit.provisioning.authority import CertificateAuthority
 from spdmkit.provisioning.flow import Access, Job, provision
 from spdmkit.provisioning.install import Order

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import socket
 import struct
@@ -44,8 +43,6 @@ from spdmkit.messages import V12, V13, V14
 from spdmkit.messages.dsp0287 import ServiceId
 from spdmkit.protocol.actions import Exchange
 from spdmkit.protocol.capabilities import requester_capabilities
-from spdmkit.protocol.connection import Connection, Role
-from spdmkit.protocol.endpoint import RequesterEndpoint
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.measurements import get_signed_measurements
 from spdmkit.protocol.requester.negotiate import negotiate
@@ -57,16 +54,16 @@ from spdmkit.protocol.requester.sessions import (
     key_update,
     psk_exchange,
 )
-from spdmkit.protocol.settings import AlgorithmSet, Settings
+from spdmkit.protocol.settings import AlgorithmSet, Settings, requester_settings
 from spdmkit.provisioning.authority import CertificateAuthority
 from spdmkit.provisioning.serving import ServiceProvisioner
 from spdmkit.services.desk import ServiceDesk
 from spdmkit.services.dialling import Caller
-from spdmkit.services.listening import VerifierService, service_settings
+from spdmkit.services.listening import VerifierService
 from spdmkit.services.provider import Provider, gifts_from
 from spdmkit.services.wishes import Wish
 from spdmkit.transports.aio import connect
-from spdmkit.transports.conduit import ConnectionInfo
+from spdmkit.transports.requesters import requester_factory
 from spdmkit.transports.server import Limits, listen
 
 ALGORITHMS = algorithms_option("ecdsa-p384,sha-384,secp384r1,aes-256-gcm")
@@ -243,20 +240,9 @@ async def dial(
         keep_messages=True,
     )
 
-    def make(info: ConnectionInfo) -> RequesterEndpoint:
-        return RequesterEndpoint(
-            Connection(
-                Role.REQUESTER,
-                settings,
-                clock=time.monotonic,
-                random=os.urandom,
-                record_profile=info.record_profile,
-            )
-        )
-
     async with (
         device_listens(bench) as uri,
-        await connect(f"{uri}{query}", make, tap=tape.tap) as connection,
+        await connect(f"{uri}{query}", requester_factory(settings), tap=tape.tap) as connection,
     ):
         await connection.run(talk(Link(connection.endpoint.connection)))
 
@@ -328,7 +314,7 @@ def services(*wanted: ServiceId, query: str = "") -> Callable[[Bench, Tape], Awa
                 else None
             ),
         )
-        settings = service_settings(credentials=credentials, algorithms=ALGORITHMS)
+        settings = requester_settings(sessions=True, credentials=credentials, algorithms=ALGORITHMS)
         service = VerifierService(
             provider, replace(settings, versions=(V13,)), credentials=credentials
         )

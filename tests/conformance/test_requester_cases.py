@@ -13,7 +13,7 @@ import pytest
 
 from spdmkit.attestation.collect import Wanted, collect
 from spdmkit.attestation.verifier import Sources, Verifier
-from spdmkit.cli.connecting import requester_factory, requester_settings
+from spdmkit.cli.connecting import requester_factory
 from spdmkit.conformance.misbehaviour import Misbehaviour
 from spdmkit.conformance.outcome import CaseResult, Outcome
 from spdmkit.conformance.requester import RequesterCase, Trial, judge, requester_cases, sane_result
@@ -23,6 +23,7 @@ from spdmkit.device.initialise import initialise
 from spdmkit.errors import SpdmError
 from spdmkit.messages import RequestCode
 from spdmkit.protocol.link import Link
+from spdmkit.protocol.settings import requester_settings
 from spdmkit.transports.blocking import connect
 
 R = RequestCode

@@ -13,13 +13,14 @@ import pytest
 
 from spdmkit.attestation.collect import Collected, Wanted, collect
 from spdmkit.attestation.verifier import Sources, Verifier
-from spdmkit.cli.connecting import requester_factory, requester_settings
+from spdmkit.cli.connecting import requester_factory
 from spdmkit.device.folder import FolderDevice
 from spdmkit.device.initialise import initialise
 from spdmkit.device.responders import responder_factory
 from spdmkit.errors import SpdmError
 from spdmkit.protocol.deadlines import Timing
 from spdmkit.protocol.link import Link
+from spdmkit.protocol.settings import requester_settings
 from spdmkit.transports.aio import connect
 from spdmkit.transports.server import Listener, listen
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spdmkit.attestation.collect import Collected, Wanted, collect
 from spdmkit.attestation.verification import DeviceTrust
-from spdmkit.cli.connecting import pre_shared_key, requester_factory, requester_settings
+from spdmkit.cli.connecting import pre_shared_key, requester_factory
 from spdmkit.device.folder import FolderDevice
 from spdmkit.device.responders import responder_factory
 from spdmkit.identity import Purpose, TrustAnchors
@@ -21,6 +21,7 @@ from spdmkit.protocol.requester.sessions import (
     key_update,
     psk_exchange,
 )
+from spdmkit.protocol.settings import requester_settings
 from spdmkit.transports.conduit import EndpointFactory
 
 __all__ = ["attesting", "by_psk", "device_factory", "trust_in", "verifier_factory"]

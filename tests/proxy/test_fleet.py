@@ -24,11 +24,12 @@ from typing import Any
 import pytest
 
 from spdmkit.attestation.verification import DeviceTrust
-from spdmkit.cli.connecting import requester_factory, requester_settings
+from spdmkit.cli.connecting import requester_factory
 from spdmkit.device.initialise import initialise
 from spdmkit.errors import SpdmError
 from spdmkit.protocol.deadlines import Timing
 from spdmkit.protocol.link import Link
+from spdmkit.protocol.settings import requester_settings
 from spdmkit.transports.aio import connect
 
 from ..cli.support import SPDM

@@ -68,8 +68,9 @@ def test_nonces_are_drawn_anew_each_time() -> None:
 def test_random_is_the_operating_systems(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     import os
 
-    from spdmkit.cli.connecting import requester_factory, requester_settings
+    from spdmkit.cli.connecting import requester_factory
     from spdmkit.protocol.records import TCP_STRICT
+    from spdmkit.protocol.settings import requester_settings
     from spdmkit.transports.conduit import ConnectionInfo
     from spdmkit.transports.framing import Role, Side
 

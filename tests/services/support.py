@@ -15,9 +15,10 @@ from spdmkit.device.folder import FolderDevice
 from spdmkit.device.initialise import initialise
 from spdmkit.device.shared_keys import read_shared_key
 from spdmkit.protocol.requester.sessions import PreSharedKey
+from spdmkit.protocol.settings import requester_settings
 from spdmkit.services.desk import Received, ServiceDesk
 from spdmkit.services.dialling import BackOff, Call, Caller
-from spdmkit.services.listening import Report, VerifierService, service_settings
+from spdmkit.services.listening import Report, VerifierService
 from spdmkit.services.provider import Provider, gifts_from
 from spdmkit.services.wishes import Wish
 from spdmkit.transports.server import Listener, listen
@@ -132,7 +133,9 @@ async def verifier_listens(
     reports: list[Report] = []
     service = VerifierService(
         provider,
-        service_settings(credentials=credentials, psk=bool(provider.psks), versions=versions),
+        requester_settings(
+            sessions=True, credentials=credentials, psk=bool(provider.psks), versions=versions
+        ),
         credentials=credentials,
         on_report=reports.append,
         **options,

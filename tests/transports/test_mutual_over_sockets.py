@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -10,21 +9,20 @@ import pytest
 
 from spdmkit.attestation.collect import Wanted, collect
 from spdmkit.attestation.verification import DeviceTrust
-from spdmkit.cli.connecting import requester_settings
 from spdmkit.cli.serving import responder_factory
 from spdmkit.device.folder import FolderDevice
 from spdmkit.device.initialise import initialise
 from spdmkit.errors import PeerError
 from spdmkit.identity import Purpose, TrustAnchors, TrustedPublicKey
 from spdmkit.messages import V11, V12, V13, V14, ErrorCode
-from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.credentials import Credentials
-from spdmkit.protocol.endpoint import Endpoint, RequesterEndpoint
+from spdmkit.protocol.endpoint import Endpoint
 from spdmkit.protocol.events import ProtocolEvent, RequesterAuthenticated, SessionEstablished
 from spdmkit.protocol.link import Link
+from spdmkit.protocol.settings import requester_settings
 from spdmkit.transports import aio
 from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
-from spdmkit.transports.framing import Role
+from spdmkit.transports.requesters import requester_factory
 from spdmkit.transports.server import listen
 
 KEY_ONLY = (
@@ -61,20 +59,7 @@ def asking(
     credentials: Credentials | None, versions: tuple[int, ...], *, sessions: bool = True
 ) -> EndpointFactory:
     settings = requester_settings(versions=versions, sessions=sessions, credentials=credentials)
-
-    def make(info: ConnectionInfo) -> RequesterEndpoint:
-        return RequesterEndpoint(
-            Connection(
-                Role.REQUESTER,
-                settings,
-                clock=time.monotonic,
-                random=os.urandom,
-                record_profile=info.record_profile,
-                credentials=credentials,
-            )
-        )
-
-    return make
+    return requester_factory(settings, credentials=credentials)
 
 
 def answering(device: FolderDevice, events: list[ProtocolEvent]) -> EndpointFactory:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +22,6 @@ from spdmkit.identity import (
 from spdmkit.messages import V12, V13, KeyUpdateOperation, MeasurementSummaryHashType
 from spdmkit.protocol.actions import Exchange
 from spdmkit.protocol.capabilities import requester_capabilities
-from spdmkit.protocol.connection import Connection
-from spdmkit.protocol.connection import Role as ProtocolRole
 from spdmkit.protocol.credentials import PROVISIONED_KEY_SLOT, Credentials
 from spdmkit.protocol.endpoint import RequesterEndpoint
 from spdmkit.protocol.events import KeysUpdated, ProtocolEvent
@@ -51,8 +48,9 @@ from spdmkit.protocol.requester.sessions import (
 )
 from spdmkit.protocol.settings import Settings
 from spdmkit.transports.blocking import BlockingConnection, connect
-from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
+from spdmkit.transports.conduit import EndpointFactory
 from spdmkit.transports.emu import EmuCommand
+from spdmkit.transports.requesters import requester_factory
 
 __all__ = [
     "STEPS",
@@ -220,21 +218,12 @@ def endpoint_factory(
     case: Case, keys: Path, record: Record, allowed: Settings | None = None
 ) -> EndpointFactory:
     """Makes our requester for a connection."""
-
-    def endpoint(info: ConnectionInfo) -> RequesterEndpoint:
-        connection = Connection(
-            ProtocolRole.REQUESTER,
-            allowed or settings(case),
-            clock=time.monotonic,
-            random=os.urandom,
-            events=record.sink,
-            log_keys=True,
-            record_profile=info.record_profile,
-            credentials=_credentials(case, keys),
-        )
-        return RequesterEndpoint(connection)
-
-    return endpoint
+    return requester_factory(
+        allowed or settings(case),
+        credentials=_credentials(case, keys),
+        events=record.sink,
+        log_keys=True,
+    )
 
 
 def _credentials(case: Case, keys: Path) -> Credentials | None:

@@ -171,9 +171,8 @@ class _Appraisal:
         required = self._required(component, expected)
         if block is None:
             result = M.MISSING if required else M.NOT_REQUIRED
-            detail = "the device does not report it"
-            if expected is not None and not required:
-                detail = f"{detail}; {self._excuse(expected)}".rstrip("; ")
+            excuse = self._excuse(expected) if expected is not None and not required else ""
+            detail = "the device does not report it" + (f"; {excuse}" if excuse else "")
         else:
             result, detail = self._judge(block, component, expected)
         name = component.name if component is not None else ""

@@ -13,15 +13,16 @@ from spdmkit.attestation.collect import Wanted, collect
 from spdmkit.attestation.evidence import Evidence
 from spdmkit.attestation.outcome import Verdict
 from spdmkit.attestation.verifier import Sources, Verifier
+from spdmkit.bench.device import Bench, bench_device
 from spdmkit.bench.measuring import Result, Round, cpu, median, result_of, verifier
 from spdmkit.bench.peer import served
-from spdmkit.bench.requester import Bench, bench_device, requester
 from spdmkit.errors import AuthenticationError
 from spdmkit.identity import ChainCache
 from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.settings import Settings
 from spdmkit.transports import blocking
+from spdmkit.transports.requesters import requester_factory
 
 __all__ = ["BAR", "measure_appraise"]
 
@@ -92,7 +93,7 @@ def _record(device: Bench) -> Evidence:
     settings = Settings(capabilities=requester_capabilities(), keep_messages=True)
     with (
         served(device.folder) as peer,
-        blocking.connect(peer.uri, requester(settings)) as connection,
+        blocking.connect(peer.uri, requester_factory(settings)) as connection,
     ):
         link = Link(connection.endpoint.connection)
         wanted = Wanted(now=device.trust.time)

@@ -15,13 +15,14 @@ from typing import Final
 
 from spdmkit.attestation.collect import Wanted, collect
 from spdmkit.attestation.verification import DeviceTrust
+from spdmkit.bench.device import bench_device
 from spdmkit.bench.measuring import Result, Round, cpu, median, result_of, verifier, woken
 from spdmkit.bench.peer import served
-from spdmkit.bench.requester import bench_device, requester
 from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.settings import Settings
 from spdmkit.transports import aio, blocking, loops
+from spdmkit.transports.requesters import requester_factory
 
 __all__ = ["BARS", "VERIFICATIONS", "measure_attest"]
 
@@ -78,7 +79,7 @@ _SETTINGS: Final = Settings(capabilities=requester_capabilities(), keep_messages
 def _blocking(
     uri: str, trust: DeviceTrust, verify: Callable[[], None], each: int
 ) -> tuple[list[Round], list[float]]:
-    factory = requester(_SETTINGS)
+    factory = requester_factory(_SETTINGS)
 
     def attest() -> None:
         with blocking.connect(uri, factory) as connection:
@@ -103,7 +104,7 @@ def _asyncio(
     uri: str, trust: DeviceTrust, verify: Callable[[], None], each: int, in_flight: int
 ) -> tuple[list[Round], list[float]]:
     """Batches: with many under way at once, only their sum can be measured."""
-    factory = requester(_SETTINGS)
+    factory = requester_factory(_SETTINGS)
 
     async def attest(gate: asyncio.Semaphore) -> None:
         async with gate, await aio.connect(uri, factory) as connection:

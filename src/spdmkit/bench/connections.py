@@ -14,14 +14,15 @@ from typing import Final
 
 from spdmkit.attestation.collect import Wanted, collect
 from spdmkit.attestation.verification import DeviceTrust
+from spdmkit.bench.device import bench_device
 from spdmkit.bench.measuring import Result
 from spdmkit.bench.peer import served
-from spdmkit.bench.requester import bench_device, requester
 from spdmkit.identity import ChainCache
 from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.settings import Settings
 from spdmkit.transports import aio, loops
+from spdmkit.transports.requesters import requester_factory
 
 __all__ = ["BAR", "measure_connections"]
 
@@ -75,7 +76,7 @@ def measure_connections(count: int = 1000) -> Result:
 
 async def _open(uri: str, trust: DeviceTrust, count: int, when_open: Callable[[], None]) -> None:
     """Open connections, call back while they stand, and close them."""
-    factory = requester(
+    factory = requester_factory(
         Settings(capabilities=requester_capabilities(sessions=True), keep_messages=True)
     )
     wanted = Wanted(session=True, challenge=False, measurements=False)

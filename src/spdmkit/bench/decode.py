@@ -8,7 +8,6 @@ Only our own process's CPU time counts.
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import tempfile
@@ -31,13 +30,12 @@ from spdmkit.capture.writer import CaptureWriter
 from spdmkit.device.initialise import initialise
 from spdmkit.identity import Purpose, TrustAnchors
 from spdmkit.protocol.capabilities import requester_capabilities
-from spdmkit.protocol.connection import Connection, Role
-from spdmkit.protocol.endpoint import RequesterEndpoint
 from spdmkit.protocol.events import KeyLogged, ProtocolEvent
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.settings import Settings
 from spdmkit.transports.blocking import connect
-from spdmkit.transports.conduit import ConnectionInfo, Tap
+from spdmkit.transports.conduit import EndpointFactory, Tap
+from spdmkit.transports.requesters import requester_factory
 
 __all__ = ["DecodeFigures", "measure_decode"]
 
@@ -128,27 +126,14 @@ def _record(folder: Path, keys: Path) -> list[Stream]:
     return list(_streams(capture))
 
 
-def _factory(log: KeyLog, *, session: bool) -> Callable[[ConnectionInfo], RequesterEndpoint]:
+def _factory(log: KeyLog, *, session: bool) -> EndpointFactory:
     settings = Settings(capabilities=requester_capabilities(sessions=session), keep_messages=True)
 
     def sink(event: ProtocolEvent) -> None:
         if isinstance(event, KeyLogged):
             log(event)
 
-    def make(info: ConnectionInfo) -> RequesterEndpoint:
-        return RequesterEndpoint(
-            Connection(
-                Role.REQUESTER,
-                settings,
-                clock=time.monotonic,
-                random=os.urandom,
-                record_profile=info.record_profile,
-                events=sink,
-                log_keys=True,
-            )
-        )
-
-    return make
+    return requester_factory(settings, events=sink, log_keys=True)
 
 
 def _tap(writer: CaptureWriter) -> Callable[[str, str], Tap]:

@@ -12,15 +12,16 @@ from collections.abc import Callable
 from typing import Final
 
 from spdmkit.attestation.collect import Wanted, collect
+from spdmkit.bench.device import bench_device
 from spdmkit.bench.measuring import Result, Round, cpu, result_of, verifier, woken
 from spdmkit.bench.peer import served
-from spdmkit.bench.requester import bench_device, requester
 from spdmkit.crypto.registry import AEAD, BASE_HASH, DHE
 from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.sessions import OpenedSession, end_session, key_exchange
 from spdmkit.protocol.settings import AlgorithmSet, Settings
 from spdmkit.transports import blocking
+from spdmkit.transports.requesters import requester_factory
 
 __all__ = ["BAR", "measure_handshake"]
 
@@ -66,7 +67,7 @@ def measure_handshake(algorithm: str = "ecdsa-p384", count: int = 100) -> Result
     with (
         bench_device(algorithm) as device,
         served(device.folder) as peer,
-        blocking.connect(peer.uri, requester(settings)) as connection,
+        blocking.connect(peer.uri, requester_factory(settings)) as connection,
     ):
         link = Link(connection.endpoint.connection)
         wanted = Wanted(challenge=False)

@@ -17,7 +17,6 @@ from pathlib import Path
 from spdmkit.attestation.collect import Wanted, collect
 from spdmkit.attestation.verifier import Sources, Verifier
 from spdmkit.bench import crowd
-from spdmkit.bench.requester import requester
 from spdmkit.device.initialise import initialise
 from spdmkit.errors import SpdmError, TransportError
 from spdmkit.identity import ChainCache
@@ -26,6 +25,7 @@ from spdmkit.protocol.link import Link
 from spdmkit.protocol.settings import Settings
 from spdmkit.transports.aio import connect
 from spdmkit.transports.loops import raise_descriptor_limit
+from spdmkit.transports.requesters import requester_factory
 
 __all__ = ["HostileFigures", "measure_hostile"]
 
@@ -136,7 +136,7 @@ async def _attest(uri: str, verifier: Verifier) -> float | None:
     return time.perf_counter() - started
 
 
-_FACTORY = requester(Settings(capabilities=requester_capabilities(), keep_messages=True))
+_FACTORY = requester_factory(Settings(capabilities=requester_capabilities(), keep_messages=True))
 
 
 async def _line(process: asyncio.subprocess.Process, beginning: str) -> str:

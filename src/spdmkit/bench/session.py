@@ -18,15 +18,16 @@ from typing import Final
 
 from spdmkit.attestation.collect import Wanted, collect
 from spdmkit.attestation.verification import DeviceTrust
+from spdmkit.bench.device import bench_device
 from spdmkit.bench.measuring import Result, Round, cpu, median, result_of
 from spdmkit.bench.peer import Served, bare_socket, served
-from spdmkit.bench.requester import bench_device, requester
 from spdmkit.crypto.registry import AEAD
 from spdmkit.errors import DeadlineExceeded, TransportError
 from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.settings import AlgorithmSet, Settings
 from spdmkit.transports import blocking
+from spdmkit.transports.requesters import requester_factory
 
 __all__ = ["BAR", "measure_session"]
 
@@ -67,8 +68,8 @@ def measure_session(count: int = 10_000) -> Result:
         served(device.folder, sink=True) as sink,
         served(device.folder) as echo,
         bare_socket() as bare,
-        blocking.connect(sink.uri, requester(settings)) as connection,
-        blocking.connect(echo.uri, requester(settings)) as asking,
+        blocking.connect(sink.uri, requester_factory(settings)) as connection,
+        blocking.connect(echo.uri, requester_factory(settings)) as asking,
     ):
         sending, link = _session(connection, device.trust), _session(asking, device.trust)
         found = _measure(connection, sending, sink, bare, each)

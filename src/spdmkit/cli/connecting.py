@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,12 @@ from spdmkit.messages import V10, V11, V12, V13, V14
 
 if TYPE_CHECKING:
     from spdmkit.protocol.credentials import Credentials
-    from spdmkit.protocol.endpoint import RequesterEndpoint
     from spdmkit.protocol.events import EventSink
     from spdmkit.protocol.requester.sessions import PreSharedKey
     from spdmkit.protocol.settings import AlgorithmSet, Settings
-    from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
+    from spdmkit.transports.conduit import EndpointFactory
 
-__all__ = ["algorithms_option", "requester_factory", "requester_settings", "versions_option"]
+__all__ = ["algorithms_option", "requester_factory", "versions_option"]
 
 _VERSIONS = {"1.0": V10, "1.1": V11, "1.2": V12, "1.3": V13, "1.4": V14}
 
@@ -77,59 +75,16 @@ def algorithms_option(text: str | None) -> AlgorithmSet | None:
     return AlgorithmSet.available().narrowed(**masks)
 
 
-def requester_settings(
-    *,
-    versions: tuple[int, ...] | None = None,
-    algorithms: AlgorithmSet | None = None,
-    sessions: bool = False,
-    psk: bool = False,
-    credentials: Credentials | None = None,
-) -> Settings:
-    """Settings of a requester that wants to do these things, and keeps messages for evidence."""
-    from spdmkit.protocol.capabilities import requester_capabilities
-    from spdmkit.protocol.settings import AlgorithmSet, Settings
-
-    settings = Settings(
-        capabilities=requester_capabilities(
-            sessions=sessions,
-            psk=psk,
-            mutual=credentials is not None and credentials.provisioned_key is None,
-            provisioned_key=credentials is not None and credentials.provisioned_key is not None,
-        ),
-        algorithms=algorithms or AlgorithmSet.available(),
-        keep_messages=True,
-    )
-    if versions is not None:
-        from dataclasses import replace
-
-        settings = replace(settings, versions=versions)
-    return settings
-
-
 def requester_factory(
     settings: Settings, *, credentials: Credentials | None = None
 ) -> EndpointFactory:
     """Makes requester endpoints; secrets go to SPDMKEYLOGFILE when that is set."""
-    from spdmkit.protocol.connection import Connection, Role
-    from spdmkit.protocol.endpoint import RequesterEndpoint
+    from spdmkit.transports import requesters
 
     events = key_log()
-
-    def make(info: ConnectionInfo) -> RequesterEndpoint:
-        return RequesterEndpoint(
-            Connection(
-                Role.REQUESTER,
-                settings,
-                clock=time.monotonic,
-                random=os.urandom,
-                record_profile=info.record_profile,
-                credentials=credentials,
-                events=events,
-                log_keys=events is not None,
-            )
-        )
-
-    return make
+    return requesters.requester_factory(
+        settings, credentials=credentials, events=events, log_keys=events is not None
+    )
 
 
 def key_log() -> EventSink | None:

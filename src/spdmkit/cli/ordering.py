@@ -17,12 +17,12 @@ from spdmkit.cli.connecting import (
     algorithms_option,
     pre_shared_key,
     requester_factory,
-    requester_settings,
     versions_option,
 )
 from spdmkit.cli.keys import VARIABLE
 from spdmkit.cli.passphrase import passphrase_from
 from spdmkit.errors import ConfigurationError
+from spdmkit.protocol.settings import requester_settings
 from spdmkit.transports.uri import EndpointUri, parse_uri
 
 if TYPE_CHECKING:

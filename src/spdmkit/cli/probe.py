@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from spdmkit.cli.capturing import Capture, capture_option
-from spdmkit.cli.connecting import requester_factory, requester_settings
+from spdmkit.cli.connecting import requester_factory
 from spdmkit.cli.options import common, example
 from spdmkit.errors import PeerError
 from spdmkit.messages import ResponderFlags
@@ -16,7 +16,7 @@ from spdmkit.protocol.actions import Exchange
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.certificates import SlotDigests, get_digests
 from spdmkit.protocol.requester.negotiate import get_version, negotiate
-from spdmkit.protocol.settings import ALL_VERSIONS
+from spdmkit.protocol.settings import ALL_VERSIONS, requester_settings
 from spdmkit.transports.blocking import connect
 
 __all__ = ["command"]

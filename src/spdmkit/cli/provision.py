@@ -17,7 +17,6 @@ from spdmkit.cli.connecting import (
     algorithms_option,
     pre_shared_key,
     requester_factory,
-    requester_settings,
     versions_option,
 )
 from spdmkit.cli.options import common, example
@@ -29,6 +28,7 @@ from spdmkit.errors import (
     SpdmError,
     TransportError,
 )
+from spdmkit.protocol.settings import requester_settings
 
 if TYPE_CHECKING:
     from spdmkit.attestation.outcome import AttestationResult

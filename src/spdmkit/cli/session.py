@@ -19,7 +19,6 @@ from spdmkit.cli.connecting import (
     algorithms_option,
     key_log,
     pre_shared_key,
-    requester_settings,
     versions_option,
 )
 from spdmkit.cli.judging import moment_option
@@ -28,6 +27,7 @@ from spdmkit.cli.options import common, example
 from spdmkit.cli.passphrase import passphrase_from
 from spdmkit.cli.text import escaped
 from spdmkit.errors import ConfigurationError, ProtocolViolation, TransportError
+from spdmkit.protocol.settings import requester_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

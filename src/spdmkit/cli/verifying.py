@@ -31,8 +31,9 @@ from spdmkit.cli.text import escaped
 from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError, SpdmError
 from spdmkit.identity import ChainCache
 from spdmkit.messages.dsp0287 import ServiceId
+from spdmkit.protocol.settings import requester_settings
 from spdmkit.services.catalogue import service_named, services_named
-from spdmkit.services.listening import Report, VerifierService, service_settings
+from spdmkit.services.listening import Report, VerifierService
 from spdmkit.services.provider import Provider, gifts_from
 
 if TYPE_CHECKING:
@@ -161,7 +162,8 @@ def service(
         from spdmkit.device.folder import FolderDevice
 
         credentials = FolderDevice.load(options.mutual).credentials
-    settings = service_settings(
+    settings = requester_settings(
+        sessions=True,
         credentials=credentials,
         psk=bool(options.psks),
         versions=versions_option(options.versions),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,9 +15,8 @@ from spdmkit.errors import SpdmError, TransportError
 from spdmkit.messages import RequesterFlags, ResponderFlags
 from spdmkit.protocol.actions import Exchange
 from spdmkit.protocol.capabilities import requester_capabilities
-from spdmkit.protocol.connection import Connection, Role
+from spdmkit.protocol.connection import Connection
 from spdmkit.protocol.deadlines import Timing
-from spdmkit.protocol.endpoint import RequesterEndpoint
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.certificates import get_certificate, get_digests
 from spdmkit.protocol.requester.challenge import challenge
@@ -27,10 +25,11 @@ from spdmkit.protocol.requester.negotiate import get_version, negotiate
 from spdmkit.protocol.settings import ALL_VERSIONS, Settings
 from spdmkit.transports.blocking import BlockingConnection, connect
 from spdmkit.transports.framing import Dialect
+from spdmkit.transports.requesters import requester_factory
 from spdmkit.transports.uri import EndpointUri, parse_uri
 
 if TYPE_CHECKING:
-    from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory, TapFactory
+    from spdmkit.transports.conduit import EndpointFactory, TapFactory
 
 __all__ = ["Target", "run_binding_cases", "run_case", "run_cases"]
 
@@ -86,26 +85,14 @@ class Target:
             capabilities=capabilities & ~without,
             timing=Timing(round_trip=self.answer_timeout, slack=self.answer_timeout),
         )
-
         if transfer_size:
             settings = replace(settings, data_transfer_size=transfer_size)
-
-        def make(info: ConnectionInfo) -> RequesterEndpoint:
-            return RequesterEndpoint(
-                Connection(
-                    Role.REQUESTER,
-                    settings,
-                    clock=time.monotonic,
-                    random=os.urandom,
-                    record_profile=info.record_profile,
-                )
-            )
 
         address = parse_uri(self.uri)
         if self._dialect is not None:
             # Known from the first conversation: a case's silence is not to be taken for a guess.
             address = replace(address, dialect=self._dialect)
-        with self._connected(address, make) as open_connection:
+        with self._connected(address, requester_factory(settings)) as open_connection:
             open_connection.run(exchange(open_connection.endpoint.connection))
             self._dialect = self._dialect or open_connection.dialect
 

@@ -11,15 +11,26 @@ that implementations keep mixing up have three names here:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spdmkit.crypto import registry
 from spdmkit.errors import ConfigurationError
 from spdmkit.messages import V10, V11, V12, V13, V14
+from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.deadlines import Timing
 from spdmkit.protocol.session import MutualAuth
 
-__all__ = ["ALL_VERSIONS", "MAX_TCP_MESSAGE", "MIN_DATA_TRANSFER_SIZE", "AlgorithmSet", "Settings"]
+if TYPE_CHECKING:
+    from spdmkit.protocol.credentials import Credentials
+
+__all__ = [
+    "ALL_VERSIONS",
+    "MAX_TCP_MESSAGE",
+    "MIN_DATA_TRANSFER_SIZE",
+    "AlgorithmSet",
+    "Settings",
+    "requester_settings",
+]
 
 ALL_VERSIONS = (V14, V13, V12, V11, V10)
 """Newest first."""
@@ -163,3 +174,34 @@ class Settings:
             raise ConfigurationError("transmit_size must be 42 bytes at least")
         if self.max_message_size < self.data_transfer_size:
             raise ConfigurationError("max_message_size must not be less than data_transfer_size")
+
+
+def requester_settings(
+    *,
+    versions: tuple[int, ...] | None = None,
+    algorithms: AlgorithmSet | None = None,
+    sessions: bool = False,
+    psk: bool = False,
+    credentials: Credentials | None = None,
+) -> Settings:
+    """Settings of a requester that wants to do these things, and keeps messages for evidence.
+
+    Args:
+        versions: SPDM versions allowed, newest first; 1.2 and newer by default.
+        algorithms: what may be negotiated; all that is available by default.
+        sessions: open sessions by key exchange.
+        psk: open sessions by pre-shared key.
+        credentials: our identity, for mutual authentication.
+    """
+    provisioned_key = credentials is not None and credentials.provisioned_key is not None
+    settings = Settings(
+        capabilities=requester_capabilities(
+            sessions=sessions,
+            psk=psk,
+            mutual=credentials is not None and not provisioned_key,
+            provisioned_key=provisioned_key,
+        ),
+        algorithms=algorithms or AlgorithmSet.available(),
+        keep_messages=True,
+    )
+    return settings if versions is None else replace(settings, versions=versions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import time
 from collections.abc import Callable
@@ -229,7 +228,7 @@ async def open_socket(host: Host, patience: float) -> socket.socket:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(patience):
-            if _is_literal(host.name):
+            if host.is_literal:
                 addresses = resolve(host)
             else:
                 addresses = await loop.run_in_executor(None, resolve, host)
@@ -238,15 +237,6 @@ async def open_socket(host: Host, patience: float) -> socket.socket:
         raise DeadlineExceeded(f"no answer from {host} when connecting") from None
     except OSError as error:
         raise cannot_connect(host, reason_of(error)) from error
-
-
-def _is_literal(name: str) -> bool:
-    """An IP address: it resolves without asking anybody."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 async def _connected(

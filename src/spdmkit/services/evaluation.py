@@ -22,13 +22,12 @@ from spdmkit.attestation.verification import DeviceTrust, VerifiedEvidence
 from spdmkit.errors import AuthenticationError, ConfigurationError, DecodeError, TransportError
 from spdmkit.identity import Certificate, Purpose, TrustAnchors
 from spdmkit.messages import ResponderFlags
-from spdmkit.protocol.capabilities import requester_capabilities
 from spdmkit.protocol.connection import Connection, Role
 from spdmkit.protocol.endpoint import RequesterEndpoint
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.sessions import PreSharedKey
 from spdmkit.protocol.responder.endpoint import ResponderEndpoint
-from spdmkit.protocol.settings import Settings
+from spdmkit.protocol.settings import Settings, requester_settings
 from spdmkit.services import content
 
 if TYPE_CHECKING:
@@ -129,9 +128,7 @@ def run_in_process(device: FolderDevice, make: Callable[[Link], Exchange[T]]) ->
     requester = RequesterEndpoint(
         _connection(
             Role.REQUESTER,
-            Settings(
-                capabilities=requester_capabilities(sessions=True, psk=True), keep_messages=True
-            ),
+            requester_settings(sessions=True, psk=True),
         )
     )
     responder = ResponderEndpoint(

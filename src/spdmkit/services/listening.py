@@ -12,7 +12,6 @@ that lets us wait loses its turn, so that slow ones and floods do not keep the o
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,14 +20,13 @@ from typing import TYPE_CHECKING, Any, Final
 from spdmkit.attestation.dates import describe_time
 from spdmkit.attestation.results.json_result import to_dict
 from spdmkit.errors import AuthenticationError, DeadlineExceeded, SpdmError, TransportError
-from spdmkit.protocol.capabilities import requester_capabilities
-from spdmkit.protocol.connection import Connection, Role
-from spdmkit.protocol.endpoint import RequesterEndpoint
+from spdmkit.protocol.connection import Role
 from spdmkit.protocol.link import Link
-from spdmkit.protocol.settings import AlgorithmSet, Settings
+from spdmkit.protocol.settings import Settings, requester_settings
 from spdmkit.services.turns import Turns
 from spdmkit.services.visit import ServiceOutcome, Visit
 from spdmkit.transports.aio import Patience, connect
+from spdmkit.transports.requesters import requester_factory
 from spdmkit.transports.server import Limits, Listener, listen
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
     from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory, TapFactory
     from spdmkit.transports.server import ListenerEvent
 
-__all__ = ["Report", "VerifierService", "service_settings"]
+__all__ = ["Report", "VerifierService"]
 
 AT_ONCE: Final = 32
 """Devices that are served at a time; the others wait their turn."""
@@ -51,36 +49,6 @@ LONGEST_VISIT: Final = 120.0
 PATIENCE: Final = Patience(handshake=30.0, idle=900.0)
 """Negotiation waits for nobody; a device that waits its turn says nothing meanwhile. Every answer
 has its own, much shorter deadline."""
-
-
-def service_settings(
-    *,
-    credentials: Credentials | None = None,
-    psk: bool = False,
-    sessions: bool = True,
-    versions: tuple[int, ...] | None = None,
-    algorithms: AlgorithmSet | None = None,
-) -> Settings:
-    """Settings of a requester that provides services.
-
-    Args:
-        credentials: our identity, for mutual authentication.
-        psk: there are pre-shared keys.
-        sessions: open sessions by key exchange.
-        versions: SPDM versions allowed, newest first; 1.2 and newer by default.
-        algorithms: what may be negotiated; all that is available by default.
-    """
-    settings = Settings(
-        capabilities=requester_capabilities(
-            sessions=sessions,
-            psk=psk,
-            mutual=credentials is not None and credentials.provisioned_key is None,
-            provisioned_key=credentials is not None and credentials.provisioned_key is not None,
-        ),
-        algorithms=algorithms or AlgorithmSet.available(),
-        keep_messages=True,
-    )
-    return settings if versions is None else replace(settings, versions=versions)
 
 
 @dataclass(slots=True)
@@ -169,7 +137,7 @@ class VerifierService:
 
         Args:
             provider: what devices are offered.
-            settings: of the requester, from `service_settings`, which is the default too.
+            settings: of the requester, from `requester_settings`, with sessions by default.
             credentials: our identity, for mutual authentication.
             on_report: told of each device when its connection is over.
             at_once: devices served at a time.
@@ -178,15 +146,16 @@ class VerifierService:
             log_keys: for a key log.
         """
         self.provider = provider
-        self._settings = settings or service_settings(
-            credentials=credentials, psk=bool(provider.psks)
+        self._make = requester_factory(
+            settings
+            or requester_settings(sessions=True, psk=bool(provider.psks), credentials=credentials),
+            credentials=credentials,
+            events=events,
+            log_keys=log_keys,
         )
-        self._credentials = credentials
         self._on_report = on_report
         self._turns = Turns(at_once)
         self._longest = longest_visit
-        self._events = events
-        self._log_keys = log_keys
 
     @property
     def waiting(self) -> int:
@@ -195,18 +164,7 @@ class VerifierService:
 
     def make(self, info: ConnectionInfo) -> Endpoint:
         """A requester endpoint for a connection: an `EndpointFactory`."""
-        return RequesterEndpoint(
-            Connection(
-                Role.REQUESTER,
-                self._settings,
-                clock=time.monotonic,
-                random=os.urandom,
-                record_profile=info.record_profile,
-                credentials=self._credentials,
-                events=self._events,
-                log_keys=self._log_keys,
-            )
-        )
+        return self._make(info)
 
     async def listen(
         self,

@@ -8,20 +8,20 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from spdmkit.errors import AuthenticationError, SpdmError
+from spdmkit.errors import SpdmError
 from spdmkit.protocol.events import DataArrived, SessionEnded
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.sessions import end_session, heartbeat, key_update
 from spdmkit.protocol.requester.upkeep import poll
 from spdmkit.protocol.requester.vendor import vendor_defined
-from spdmkit.sessions.terms import SessionOver, establish, refresh
+from spdmkit.sessions.state import SessionState
+from spdmkit.sessions.terms import establish, refresh
 from spdmkit.transports.aio import connect
 
 if TYPE_CHECKING:
     from spdmkit.protocol.actions import Exchange
     from spdmkit.protocol.events import ProtocolEvent
     from spdmkit.protocol.requester.sessions import OpenedSession
-    from spdmkit.protocol.session import PeerProof
     from spdmkit.sessions.terms import Terms
     from spdmkit.transports.aio import AsyncConnection
     from spdmkit.transports.conduit import TapFactory
@@ -90,7 +90,7 @@ class _Shared:
         return session
 
 
-class Session:
+class Session(SessionState):
     """An open session. Several tasks may use it; their requests take turns.
 
     Attributes:
@@ -106,31 +106,11 @@ class Session:
         news: asyncio.Event,
     ) -> None:
         """Not for callers: use `open_session`."""
+        super().__init__(opened, shared.ended)
         self._shared = shared
         self._connection = connection
         self._terms = terms
         self._news = news
-        self._closed = False
-        self.opened = opened
-
-    # -- what it is -----------------------------------------------------------------------------
-
-    @property
-    def alive(self) -> bool:
-        """Data can be sent and received."""
-        return not self._closed and self.opened.session.alive
-
-    @property
-    def ended(self) -> str:
-        """Why the session is over, in words; empty while it is not."""
-        if self.alive:
-            return ""
-        return self._shared.ended.get(self.opened.session.session_id, "it was closed")
-
-    @property
-    def peer(self) -> PeerProof:
-        """What the device proved."""
-        return self.opened.session.proof
 
     # -- data -----------------------------------------------------------------------------------
 
@@ -269,14 +249,5 @@ class Session:
             raise self._over()
         if self.opened.session.update_due:
             await self._connection.run(refresh(self.opened))
-        try:
+        with self._telling():
             return await self._connection.run(make())
-        except AuthenticationError:
-            raise
-        except SpdmError as error:
-            if self.opened.session.alive:
-                raise
-            raise self._over() from error
-
-    def _over(self) -> SessionOver:
-        return SessionOver(f"the session is over: {self.ended}", hint="open another one")

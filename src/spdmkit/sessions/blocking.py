@@ -8,20 +8,20 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from spdmkit.errors import AuthenticationError, SpdmError
+from spdmkit.errors import SpdmError
 from spdmkit.protocol.events import SessionEnded
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.sessions import end_session, heartbeat, key_update
 from spdmkit.protocol.requester.upkeep import poll
 from spdmkit.protocol.requester.vendor import vendor_defined
-from spdmkit.sessions.terms import SessionOver, establish, refresh
+from spdmkit.sessions.state import SessionState
+from spdmkit.sessions.terms import establish, refresh
 from spdmkit.transports.blocking import connect
 
 if TYPE_CHECKING:
     from spdmkit.protocol.actions import Exchange
     from spdmkit.protocol.events import ProtocolEvent
     from spdmkit.protocol.requester.sessions import OpenedSession
-    from spdmkit.protocol.session import PeerProof
     from spdmkit.sessions.terms import Terms
     from spdmkit.transports.blocking import BlockingConnection
     from spdmkit.transports.conduit import TapFactory
@@ -122,7 +122,7 @@ _SHORTEST, _IDLE = 0.02, 1.0
 """Seconds between two looks at the connection."""
 
 
-class Session:
+class Session(SessionState):
     """An open session. Its methods may be called by several threads; they take turns.
 
     Attributes:
@@ -133,30 +133,10 @@ class Session:
         self, shared: _Shared, connection: BlockingConnection, opened: OpenedSession, terms: Terms
     ) -> None:
         """Not for callers: use `open_session`."""
+        super().__init__(opened, shared.ended)
         self._shared = shared
         self._connection = connection
         self._terms = terms
-        self._closed = False
-        self.opened = opened
-
-    # -- what it is -----------------------------------------------------------------------------
-
-    @property
-    def alive(self) -> bool:
-        """Data can be sent and received."""
-        return not self._closed and self.opened.session.alive
-
-    @property
-    def ended(self) -> str:
-        """Why the session is over, in words; empty while it is not."""
-        if self.alive:
-            return ""
-        return self._shared.ended.get(self.opened.session.session_id, "it was closed")
-
-    @property
-    def peer(self) -> PeerProof:
-        """What the device proved."""
-        return self.opened.session.proof
 
     # -- data -----------------------------------------------------------------------------------
 
@@ -284,14 +264,5 @@ class Session:
                 raise self._over()
             if self.opened.session.update_due:
                 self._connection.run(refresh(self.opened))
-            try:
+            with self._telling():
                 return self._connection.run(make())
-            except AuthenticationError:
-                raise
-            except SpdmError as error:
-                if self.opened.session.alive:
-                    raise
-                raise self._over() from error
-
-    def _over(self) -> SessionOver:
-        return SessionOver(f"the session is over: {self.ended}", hint="open another one")

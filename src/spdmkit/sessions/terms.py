@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,14 +19,13 @@ from spdmkit.identity import (
 )
 from spdmkit.messages import RequesterFlags
 from spdmkit.protocol.capabilities import requester_capabilities
-from spdmkit.protocol.connection import Connection, Role
 from spdmkit.protocol.credentials import PROVISIONED_KEY_SLOT
-from spdmkit.protocol.endpoint import RequesterEndpoint
 from spdmkit.protocol.link import Link
 from spdmkit.protocol.requester.negotiate import negotiate
 from spdmkit.protocol.requester.sessions import key_exchange, key_update, psk_exchange
 from spdmkit.protocol.settings import Settings
 from spdmkit.protocol.states import Phase
+from spdmkit.transports.requesters import requester_factory
 
 if TYPE_CHECKING:
     from spdmkit.protocol.actions import Exchange
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from spdmkit.protocol.events import EventSink, ProtocolEvent
     from spdmkit.protocol.proofs import ProvenKey
     from spdmkit.protocol.requester.sessions import OpenedSession, PreSharedKey
-    from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
+    from spdmkit.transports.conduit import EndpointFactory
 
 __all__ = ["SessionOver", "Terms", "establish", "refresh"]
 
@@ -120,21 +118,9 @@ class Terms:
                 if sink is not None:
                     sink(event)
 
-        def make(info: ConnectionInfo) -> RequesterEndpoint:
-            return RequesterEndpoint(
-                Connection(
-                    Role.REQUESTER,
-                    settings,
-                    clock=time.monotonic,
-                    random=os.urandom,
-                    record_profile=info.record_profile,
-                    credentials=self.credentials,
-                    events=tell,
-                    log_keys=secrets is not None,
-                )
-            )
-
-        return make
+        return requester_factory(
+            settings, credentials=self.credentials, events=tell, log_keys=secrets is not None
+        )
 
     def _settings(self) -> Settings:
         credentials = self.credentials

@@ -1,8 +1,7 @@
-"""Our own end of a benchmark: a requester that wants what the benchmark measures."""
+"""The device that a benchmark asks."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,12 +12,8 @@ from pathlib import Path
 from spdmkit.attestation.verification import DeviceTrust
 from spdmkit.device.initialise import initialise
 from spdmkit.identity import Purpose, TrustAnchors
-from spdmkit.protocol.connection import Connection, Role
-from spdmkit.protocol.endpoint import RequesterEndpoint
-from spdmkit.protocol.settings import Settings
-from spdmkit.transports.conduit import ConnectionInfo, EndpointFactory
 
-__all__ = ["Bench", "bench_device", "requester"]
+__all__ = ["Bench", "bench_device"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +37,3 @@ def bench_device(algorithm: str) -> Iterator[Bench]:
         initialise(folder, algorithm=algorithm)
         anchors = TrustAnchors.from_files([folder / "trust-anchor.pem"], Purpose.DEVICE)
         yield Bench(folder, DeviceTrust(int(time.time()), anchors))
-
-
-def requester(settings: Settings) -> EndpointFactory:
-    """Makes requesters with these settings."""
-
-    def make(info: ConnectionInfo) -> RequesterEndpoint:
-        return RequesterEndpoint(
-            Connection(
-                Role.REQUESTER,
-                settings,
-                clock=time.monotonic,
-                random=os.urandom,
-                record_profile=info.record_profile,
-            )
-        )
-
-    return make
