@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from spdmkit.errors import ConfigurationError, DecodeError
 from spdmkit.identity import (
     Certificate,
     CertificateChain,
+    known_chain,
     load_certificates,
+    moment_text,
     order_certificates,
 )
 from spdmkit.identity.chain import MAX_CERTIFICATES, MAX_LARGE_CHAIN
@@ -247,3 +250,31 @@ def test_the_sample_of_a_real_device_runs_leaf_first() -> None:
     loaded = load_certificates(data)
     chain = CertificateChain.from_file_bytes(data, SHA384)
     assert [item.der for item in reversed(loaded)] == list(chain.certificates)
+
+
+def test_a_chain_that_is_known_is_not_parsed_again() -> None:
+    chain = known_chain(CHAIN.raw, SHA384)
+    assert chain == CHAIN
+    assert known_chain(bytes(bytearray(CHAIN.raw)), SHA384) is chain
+    assert known_chain(CHAIN.raw, SHA384, True) is not chain
+    with pytest.raises(DecodeError):  # its RootHash has the size of another hash
+        known_chain(CHAIN.raw, BASE_HASH.by_name("sha-256"))
+    with pytest.raises(DecodeError):
+        known_chain(CHAIN.raw[:-1], SHA384)
+
+
+def test_chains_of_some_size_are_parsed_each_time() -> None:
+    many = CertificateChain.from_certificates((*DERS[:1], *[DERS[1]] * 14, DERS[2]), SHA384)
+    assert len(many.raw) < 0x4000
+    assert known_chain(many.raw, SHA384) is known_chain(many.raw, SHA384)
+    padded = raw(DERS[0] + b"\x30\x82\x40\x00" + bytes(0x4000))
+    assert known_chain(padded, SHA384) is not known_chain(padded, SHA384)
+
+
+def test_texts_of_moments_are_those_of_their_zones() -> None:
+    moment = dt.datetime(2026, 11, 26, 10, 0, 5, tzinfo=dt.UTC)
+    elsewhere = moment.astimezone(dt.timezone(dt.timedelta(hours=2)))
+    assert moment == elsewhere
+    assert moment_text(moment) == "2026-11-26 10:00:05"
+    assert moment_text(elsewhere) == "2026-11-26 12:00:05"
+    assert moment_text(moment) == "2026-11-26 10:00:05"

@@ -5,7 +5,12 @@ The only package that imports `cryptography.x509`.
 
 from spdmkit.identity.anchors import Purpose, TrustAnchors
 from spdmkit.identity.certificate import Certificate
-from spdmkit.identity.chain import CertificateChain, load_certificates, order_certificates
+from spdmkit.identity.chain import (
+    CertificateChain,
+    known_chain,
+    load_certificates,
+    order_certificates,
+)
 from spdmkit.identity.claims import DeviceName, Identity, IdentityExpectation
 from spdmkit.identity.csr import (
     Attribute,
@@ -63,6 +68,7 @@ __all__ = [
     "VerifiedChain",
     "build_csr",
     "distinguished_name",
+    "known_chain",
     "load_certificates",
     "moment_text",
     "order_certificates",

@@ -11,7 +11,7 @@ What was received is kept as received: digests and transcripts never see a re-en
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -29,6 +29,7 @@ __all__ = [
     "MAX_LARGE_CHAIN",
     "MAX_SMALL_CHAIN",
     "CertificateChain",
+    "known_chain",
     "load_certificates",
     "order_certificates",
     "split_certificates",
@@ -42,6 +43,9 @@ MAX_SMALL_CHAIN: Final = 0xFFFF
 
 MAX_LARGE_CHAIN: Final = 1 << 20
 """Bytes of a chain in the large form that we accept; sixteen ML-DSA-87 certificates are 120 KiB."""
+
+_KNOWN_SIZE: Final = 0x4000
+"""Chains above this size are parsed each time."""
 
 _NAME: Final = "CertificateChain"
 _LENGTH_SIZE: Final = 4
@@ -198,7 +202,28 @@ class CertificateChain:
         Args:
             hash_algorithm: default the one that RootHash was made with.
         """
-        return (hash_algorithm or self.hash_algorithm).digest(self.raw)
+        if hash_algorithm is None or hash_algorithm is self.hash_algorithm:
+            return self._digest
+        return hash_algorithm.digest(self.raw)
+
+    @cached_property
+    def _digest(self) -> bytes:
+        return self.hash_algorithm.digest(self.raw)
+
+
+@lru_cache(maxsize=256)
+def _known(raw: bytes, hash_algorithm: HashAlgorithm, large: bool) -> CertificateChain:
+    return CertificateChain.parse(raw, hash_algorithm, large)
+
+
+def known_chain(raw: bytes, hash_algorithm: HashAlgorithm, large: bool = False) -> CertificateChain:
+    """As `CertificateChain.parse`; a device that is asked again is not parsed again.
+
+    Parsing depends on nothing but the arguments. At most 256 chains of at most 16 KiB are
+    remembered; whether to believe one is decided anew each time.
+    """
+    known = len(raw) <= _KNOWN_SIZE
+    return (_known if known else CertificateChain.parse)(raw, hash_algorithm, large)
 
 
 def split_certificates(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from spdmkit.errors import AuthenticationError
 
@@ -21,8 +21,7 @@ class Outcome(enum.StrEnum):
     NOT_COVERED = "not-covered"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One check.
 
     Attributes:

@@ -7,6 +7,7 @@ reports and errors show goes through `safe_text`; comparisons use the text as it
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from typing import Final
 
 __all__ = ["moment_text", "safe_text"]
@@ -33,7 +34,15 @@ def safe_text(text: str, *, longest: int = _LONGEST) -> str:
 
 def moment_text(moment: dt.datetime) -> str:
     """A moment to the second, in its own time zone: quicker than strftime."""
+    return _utc_text(moment) if moment.tzinfo is dt.UTC else _text(moment)
+
+
+def _text(moment: dt.datetime) -> str:
     return moment.isoformat(" ", "seconds")[:19]
+
+
+# Moments of one zone alone: the same moment of two zones is equal, and its texts are not.
+_utc_text = functools.lru_cache(maxsize=256)(_text)
 
 
 def _escape(character: str) -> str:

@@ -14,7 +14,7 @@ import datetime as dt
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import InitVar, dataclass, field, replace
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from spdmkit.crypto.keys import PublicKey
@@ -265,19 +265,29 @@ class _Walk:
             _MAKER,
         )
 
-    def renew(self, known: VerifiedChain, again: dict[str, _Check]) -> VerifiedChain:
-        """A chain that is known, with some of its checks done again."""
+    def renew(self, known: VerifiedChain, again: tuple[int, ...]) -> VerifiedChain:
+        """A chain that is known, with some of its checks done again, by their position."""
         self.certificates = known.chain.parsed  # the same bytes, parsed already
         self.anchor = known.anchor
         self.anchor_position = known.anchor_position
         self.statements = list(known.statements)
-        for step in known.steps:
-            check = again.get(step.name)
-            if check is None:
-                self.steps.append(step)
-            else:
-                self._step(step.name, check)
-        return replace(known, steps=tuple(self.steps), checked_at=self.time.at, maker=_MAKER)
+        for position in again:
+            name, check = _CHECKS[position]
+            self.steps += known.steps[len(self.steps) : position]
+            self._step(name, check)
+        self.steps += known.steps[len(self.steps) :]
+        return VerifiedChain(
+            known.chain,
+            known.purpose,
+            known.anchor,
+            known.anchor_position,
+            known.public_key,
+            known.identity,
+            tuple(self.steps),
+            self.time.at,
+            tuple(self.statements),
+            _MAKER,
+        )
 
     def _step(self, name: str, check: _Check) -> None:
         self.link = None
@@ -687,10 +697,15 @@ _CHECKS: Final[tuple[tuple[str, _Check], ...]] = (
     ("revocation", _revocation),
 )
 
-_TIMED: Final[dict[str, _Check]] = {"validity": _validity, "revocation": _revocation}
+
+def _positions(*names: str) -> tuple[int, ...]:
+    return tuple(position for position, (name, _) in enumerate(_CHECKS) if name in names)
+
+
+_TIMED: Final = _positions("validity", "revocation")
 """The checks whose verdict changes with time alone; run again on what the cache remembers."""
 
-_AGAIN: Final[dict[str, _Check]] = {"signatures": _signatures, **_TIMED}
+_AGAIN: Final = _positions("signatures", "validity", "revocation")
 """The checks that are done each time where no cache was given."""
 
 _FORMS: Final = ChainCache(256)
