@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from spdmkit.bench.measuring import Round, result_of
+
 from .support import spdm
 
 
@@ -62,3 +64,11 @@ def test_appraise() -> None:
     found = checked("appraise", "--count", "5")
     # Without its chain, half of the signatures are left to verify.
     assert float(str(found["chain_validated_before_ms"])) < float(str(found["figure"]))
+
+
+def test_a_result_is_that_of_the_median_round() -> None:
+    """The processor slowed down in the second round: the others still say what a thing costs."""
+    rounds = [Round([3.0, 3.2], [1.0]), Round([9.0], [2.0]), Round([2.0], [1.0])]
+    found = result_of("thing", rounds, times=2, bar=2.0, what="a", of_what="b")
+    assert (found.figure, found.floor, found.ratio) == (3.1, 2.0, 1.55)
+    assert found.spread == (1.0, 2.25)

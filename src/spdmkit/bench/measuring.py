@@ -97,7 +97,10 @@ def result_of(
     of_what: str,
     details: dict[str, object] | None = None,
 ) -> Result:
-    """The result of several rounds.
+    """The result of several rounds: that of the one whose ratio is the median.
+
+    A shared processor changes its speed now and then. Within a round that changes figure and floor
+    alike; medians of all rounds together may come from different speeds.
 
     Args:
         name: which benchmark.
@@ -109,14 +112,15 @@ def result_of(
         of_what: see `Result`.
         details: see `Result`.
     """
-    ratios = [each.ratio / times for each in rounds]
+    ordered = sorted(rounds, key=lambda each: each.ratio)
+    typical = ordered[(len(ordered) - 1) // 2]
     return Result(
         name,
         unit,
-        median([figure for each in rounds for figure in each.figures]),
-        median([floor for each in rounds for floor in each.floors]) * times,
+        median(typical.figures),
+        median(typical.floors) * times,
         bar,
-        (min(ratios), max(ratios)),
+        (ordered[0].ratio / times, ordered[-1].ratio / times),
         what,
         of_what,
         details or {},

@@ -33,7 +33,7 @@ _algorithm = click.option(
     name="attest", epilog=example("spdm bench attest --count 200", "spdm bench attest --asyncio")
 )
 @_algorithm
-@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="How often.")
+@click.option("--count", type=click.IntRange(1), default=220, show_default=True, help="How often.")
 @click.option("--asyncio", "with_asyncio", is_flag=True, help="The asyncio driver, many at once.")
 @click.option(
     "--in-flight",
