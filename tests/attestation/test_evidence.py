@@ -368,7 +368,7 @@ def test_a_look_inside_verifies_nothing_and_says_what_it_cannot_read() -> None:
     broken = [
         replace(original, chain=b"nonsense"),
         replace(original, vca=original.vca[:5]),
-        replace(original, exchanges=(replace(original.exchanges[0], messages=(b"x", b"")),)),
+        replace(original, exchanges=(original.exchanges[0]._replace(messages=(b"x", b"")),)),
         replace(original, slot=255, chain=b"", public_key=b"no key"),
         replace(original, slot=255, chain=b""),
         replace(original, vca=(), chain=b"nonsense"),

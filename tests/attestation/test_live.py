@@ -94,8 +94,7 @@ def test_the_proof_of_another_conversation_does_not_count() -> None:
     broken = mine.evidence.exchanges[-1].messages[-1][:-1] + b"\0"
     exchanges = (
         *mine.evidence.exchanges[:-1],
-        replace(
-            mine.evidence.exchanges[-1],
+        mine.evidence.exchanges[-1]._replace(
             messages=(*mine.evidence.exchanges[-1].messages[:-1], broken),
         ),
     )

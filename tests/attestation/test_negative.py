@@ -114,7 +114,7 @@ def edited(
         messages = list(exchange.messages)
         if exchange.kind is kind:
             change(messages)
-        exchanges.append(replace(exchange, messages=tuple(messages)))
+        exchanges.append(exchange._replace(messages=tuple(messages)))
     return replace(evidence, exchanges=tuple(exchanges))
 
 

@@ -49,8 +49,7 @@ def test_recorded_signatures_verify_and_hash_as_recorded(name: str) -> None:
         digest = verified.negotiated.selection.base_hash.digest(statement.covered)
         assert digest in wanted[statement.kind]
         assert Evidence.read(evidence.to_cbor()) == evidence
-        broken = replace(
-            evidence.exchanges[0],
+        broken = evidence.exchanges[0]._replace(
             messages=(
                 *evidence.exchanges[0].messages[:-1],
                 evidence.exchanges[0].messages[-1][:-1] + b"\0",
@@ -109,7 +108,7 @@ def test_unsigned_measurements_are_covered_by_the_signature_that_follows() -> No
     changed[1] = changed[1][:20] + bytes([changed[1][20] ^ 1]) + changed[1][21:]
     with pytest.raises(EvidenceError) as caught:
         verify_evidence(
-            replace(evidence, exchanges=(replace(evidence.exchanges[0], messages=tuple(changed)),)),
+            replace(evidence, exchanges=(evidence.exchanges[0]._replace(messages=tuple(changed)),)),
             trust,
         )
     assert caught.value.step == "signature"

@@ -86,7 +86,7 @@ def unauthentic() -> AttestationResult:
     exchange = trial.evidence.exchanges[-1]
     last = exchange.messages[-1]
     messages = (*exchange.messages[:-1], last[:-1] + bytes([last[-1] ^ 1]))
-    exchanges = (*trial.evidence.exchanges[:-1], replace(exchange, messages=messages))
+    exchanges = (*trial.evidence.exchanges[:-1], exchange._replace(messages=messages))
     trial.evidence = replace(trial.evidence, exchanges=exchanges)
     return trial.run()
 

@@ -52,7 +52,7 @@ def answered(patch: pytest.MonkeyPatch, *answers: Message | bytes) -> None:
         answer = next(waiting)
         return answer if isinstance(answer, bytes) else answer.encode(self.connection.context)
 
-    patch.setattr(Link, "_settled", settled)
+    patch.setattr(Link, "_deliver", settled)
 
 
 def test_a_signing_request_that_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_endpoint_information_for_another_slot(monkeypatch: pytest.MonkeyPatch) 
         )
         return answer.encode(asked)
 
-    monkeypatch.setattr(Link, "_settled", settled)
+    monkeypatch.setattr(Link, "_deliver", settled)
     with pytest.raises(SpdmError):
         pair.run(get_signed_endpoint_info(pair.link, pair.proven))
 

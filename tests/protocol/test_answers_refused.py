@@ -319,9 +319,9 @@ class TestMutual:
                 return bytes.fromhex(ack)
             return answer
 
-        original = Link._settled
+        original = Link._deliver
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Link, "_settled", forged)
+            patch.setattr(Link, "_deliver", forged)
             with pytest.raises(SpdmError, match=complaint):
                 pair.run(poll(one.link))
 
@@ -337,9 +337,9 @@ class TestMutual:
                 return again.encode(self._context(again))
             return (yield from original(self, code, message))
 
-        original = Link._settled
+        original = Link._deliver
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Link, "_settled", forged)
+            patch.setattr(Link, "_deliver", forged)
             with pytest.raises(ProtocolViolation, match="stop asking"):
                 pair.run(poll(one.link))
 

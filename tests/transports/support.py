@@ -37,7 +37,7 @@ ECHO, SLOW, SILENT, BROKEN, LAST, TWICE, BUSY, OPENS = (
 def state() -> Any:
     """What the drivers look at of a connection's state."""
     return SimpleNamespace(
-        sessions={}, selection=None, record_profile=None, reset=lambda _reason: None
+        sessions={}, selection=None, record_profile=None, lost=lambda _reason: None
     )
 
 

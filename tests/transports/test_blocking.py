@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -323,7 +325,9 @@ def test_a_deadline_that_passes_closes(service: Service) -> None:
             connection.run(ask(request(ECHO)))
 
 
-def test_an_answer_in_the_kernel_is_in_time(service: Service) -> None:
+def test_an_answer_in_the_kernel_is_in_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def late() -> Exchange[bytes]:
         exchange = ask(request(ECHO), patience=0.02)
         action = next(exchange)
@@ -337,19 +341,14 @@ def test_an_answer_in_the_kernel_is_in_time(service: Service) -> None:
 
     with connect(service.start(), requester) as connection:
         connection.run(ask_version())
-        poll = connection._poll
+        readable = connection._readable
 
-        class SlowPoll:
+        def slowly(wait: float) -> bool:
             """Sleeps past the deadline before it looks."""
+            time.sleep(0.1)
+            return readable(0.0)
 
-            def poll(self, wait: float | None) -> Any:
-                time.sleep(0.1)
-                return poll.poll(0)
-
-            def unregister(self, descriptor: int) -> None:
-                poll.unregister(descriptor)
-
-        connection._poll = SlowPoll()  # type: ignore[assignment]  # stands in for the kernel
+        monkeypatch.setattr(connection, "_readable", slowly)
         assert connection.run(late()) == request(ECHO).body
 
 
@@ -625,3 +624,19 @@ def test_the_role_inquiry_goes_first() -> None:
         with pytest.raises(TransportError, match="closed"):
             connection.serve()
     assert heard == [ROLE_INQUIRY]
+
+
+def test_a_closed_connection_makes_no_work_for_the_garbage_collector(service: Service) -> None:
+    """What stands in a circle stays until a collection, and collections cost all the others."""
+    uri = service.start()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        with connect(uri, requester) as connection:
+            connection.run(ask_version())
+        gone = weakref.ref(connection)
+        del connection
+        assert gone() is None
+    finally:
+        if enabled:
+            gc.enable()

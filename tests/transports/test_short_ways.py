@@ -30,7 +30,20 @@ NEARLY_EMU = st.builds(
 )
 
 
-def tcp(dialect: Dialect) -> TcpBinding:
+MESSAGES = st.builds(
+    lambda extra, message, tail: (
+        struct.pack("<HBB", max(len(message + tail) + extra, 0), 1, 0x05) + message + tail
+    ),
+    st.sampled_from([-2, -1, 0, 1, 2, 3]),
+    st.sampled_from(
+        [VERSION, VERSION[:8], VERSION[:4], bytes.fromhex("107f0100"), b"\x14\xe0\x01"]
+    ),
+    st.sampled_from([b"", b"\0\0", b"\0"]),
+)
+"""A first answer in either dialect, or in neither, with and without what does not belong to it."""
+
+
+def tcp(dialect: Dialect | None) -> TcpBinding:
     binding = TcpBinding(Side.INITIATOR, [Role.REQUESTER], dialect=dialect, max_frame=32)
     binding.secured_allowed = True
     return binding
@@ -52,11 +65,25 @@ def compare(short: Framing, long: Framing, data: bytes) -> None:
     else:
         assert long.feed(data) == [frame]
         assert short.pending() == long.pending() == 0
+    assert short.dialect is long.dialect
 
 
 @given(NEARLY_TCP | st.binary(max_size=40), st.sampled_from(list(Dialect)))
 def test_tcp(data: bytes, dialect: Dialect) -> None:
     compare(tcp(dialect), tcp(dialect), data)
+
+
+@given(NEARLY_TCP | MESSAGES | st.binary(max_size=40))
+def test_tcp_in_a_dialect_that_is_to_be_found(data: bytes) -> None:
+    compare(tcp(None), tcp(None), data)
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_the_first_answer_shows_the_dialect(dialect: Dialect) -> None:
+    undecided = tcp(None)
+    frame = Frame(FrameKind.MESSAGE, VERSION)
+    assert undecided.whole(tcp(dialect).pack(frame)) == frame
+    assert undecided.dialect is dialect
 
 
 @given(NEARLY_EMU | st.binary(max_size=40))

@@ -72,6 +72,7 @@ __all__ = [
 ]
 
 F = ResponderFlags
+_MEAS_CAP = int(F.MEAS_CAP_MASK)
 _TRIES_WHILE_CHANGING = 3
 
 
@@ -353,7 +354,7 @@ def _measure(
     Both are read again while they change meanwhile.
     """
     connection = link.connection
-    kind = connection.peer.flags & F.MEAS_CAP_MASK
+    kind = connection.peer.flags & _MEAS_CAP
     if not wanted.measurements or not kind:
         why = "not asked for" if kind else "the device has no measurements"
         steps.append(Step("measurements", StepOutcome.SKIPPED, why))

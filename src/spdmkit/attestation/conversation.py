@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeVar
 
 from spdmkit.attestation.blocks import Block
 from spdmkit.attestation.evidence import Evidence, ExchangeKind, SignedExchange
@@ -104,8 +104,7 @@ class Negotiated:
         return self.vca if self.version >= V12 else b""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """A measurement summary hash that a signature covers.
 
     Attributes:
@@ -119,8 +118,7 @@ class Summary:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """One exchange, read.
 
     Attributes:
@@ -329,7 +327,7 @@ def read_statement(
         AuthenticationError: step "decode": the answer is to another request, slot or context.
     """
     statement = _READERS[exchange.kind](exchange.messages, negotiated, slot, key_digest)
-    return replace(statement, in_session=True) if exchange.in_session else statement
+    return statement._replace(in_session=True) if exchange.in_session else statement
 
 
 def _check_answer(response: Message, request: Message, slot: int, signed: bool) -> None:

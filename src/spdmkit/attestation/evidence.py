@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -70,8 +70,7 @@ class ExchangeKind(enum.StrEnum):
     KEY_EXCHANGE = "key-exchange"
 
 
-@dataclass(frozen=True, slots=True)
-class SignedExchange:
+class SignedExchange(NamedTuple):
     """The messages one signature covers.
 
     Attributes:

@@ -17,6 +17,7 @@ The result is a `VerifiedEvidence`, which cannot be made otherwise; appraisal ta
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from typing import Final, NoReturn
@@ -151,8 +152,12 @@ class DeviceTrust:
     @property
     def moment(self) -> TimePolicy:
         """`time` as chain verification takes it."""
-        at = dt.datetime.fromtimestamp(self.time, dt.UTC)
-        return TimePolicy(at, ignore_validity=self.ignore_validity)
+        return _moment(self.time, self.ignore_validity)
+
+
+@functools.lru_cache(maxsize=64)
+def _moment(time: int, ignore_validity: bool) -> TimePolicy:
+    return TimePolicy(dt.datetime.fromtimestamp(time, dt.UTC), ignore_validity=ignore_validity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,8 +352,10 @@ class _Verification:
             raise DecodeError("evidence", "exchanges", 0, "holds nothing that a device signed")
         certificates, negotiated = self._begin()
         algorithm = negotiated.selection.base_hash
-        signed_for = certificates.raw if certificates is not None else self._provisioned().spki
-        digest = algorithm.digest(signed_for)
+        if certificates is not None:
+            digest = certificates.digest(algorithm)
+        else:
+            digest = algorithm.digest(self._provisioned().spki)
         statements = [
             self._read_live(exchange, certificates, negotiated, digest)
             or read_statement(exchange, negotiated, self.evidence.slot, digest)
@@ -502,7 +509,7 @@ class _Verification:
         key: PublicKey,
         chain: VerifiedChain | None,
     ) -> Negotiated:
-        verified = self._verified_live(chain)
+        verified = self._verified_live(chain, negotiated)
         for kind, step in _STEP_OF_KIND.items():
             found = [each for each in statements if each.kind is kind]
             if not found:
@@ -522,13 +529,15 @@ class _Verification:
             raise AuthenticationError("signature", "nothing in the evidence is signed")
         return negotiated
 
-    def _verified_live(self, chain: VerifiedChain | None) -> frozenset[bytes]:
+    def _verified_live(
+        self, chain: VerifiedChain | None, negotiated: Negotiated
+    ) -> frozenset[bytes]:
         """Signatures of exchanges that were verified live, with this key, over these very bytes."""
         live = self.live
         if (
             live is None
             or (chain is not None and live.key is not chain)
-            or live.vca != b"".join(self.evidence.vca)
+            or live.vca != negotiated.vca
         ):
             return frozenset()
         known = live.exchanges()
@@ -626,7 +635,7 @@ def witness_psk(
     )
     if opened.summary_type and opened.summary:
         summary = Summary(opened.summary_type, opened.summary, "PSK_EXCHANGE_RSP")
-        statements = [replace(each, summary=summary) for each in statements]
+        statements = [each._replace(summary=summary) for each in statements]
     return VerifiedEvidence(
         evidence, negotiated, None, None, tuple(statements), steps, time, _MAKER, hint
     )

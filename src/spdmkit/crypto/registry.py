@@ -91,6 +91,8 @@ MEASUREMENT_HASH: Table[HashAlgorithm] = Table(
 class SignatureFamily(enum.Enum):
     """How a signature is made from the bytes to sign (DSP0274 15.2 to 15.6)."""
 
+    __hash__ = object.__hash__  # of keys of tables; enum's own hashes the name each time
+
     RSASSA = "RSASSA-PKCS1-v1_5"
     RSAPSS = "RSASSA-PSS"
     ECDSA = "ECDSA"

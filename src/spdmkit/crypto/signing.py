@@ -61,6 +61,8 @@ __all__ = [
 class SigningContext(enum.Enum):
     """What is signed and by whom: spdm_context (DSP0274 15)."""
 
+    __hash__ = object.__hash__  # of keys of tables; enum's own hashes the name each time
+
     RESPONDER_CHALLENGE_AUTH = "responder-challenge_auth signing"
     REQUESTER_CHALLENGE_AUTH = "requester-challenge_auth signing"
     RESPONDER_MEASUREMENTS = "responder-measurements signing"

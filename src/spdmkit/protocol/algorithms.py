@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from spdmkit.crypto import registry
 from spdmkit.crypto.algorithm import Algorithm, Table
@@ -127,7 +127,7 @@ def for_version(algorithms: AlgorithmSet, version: int) -> AlgorithmSet:
         masks["opaque_formats"] = 0
     if version < V13:
         masks["mel_specification"] = 0
-    return replace(algorithms, **masks)
+    return algorithms._replace(**masks)
 
 
 def signable(table: Table[registry.SignatureAlgorithm], key_types: frozenset[str]) -> int:

@@ -16,11 +16,10 @@ from spdmkit.messages import V10, V12, V14, Context, RequesterFlags, ResponderFl
 from spdmkit.protocol.algorithms import Selection
 from spdmkit.protocol.cache import NegotiatedState
 from spdmkit.protocol.credentials import Credentials
-from spdmkit.protocol.deadlines import Timing
 from spdmkit.protocol.events import ConnectionReset, EventSink, SessionEnded
 from spdmkit.protocol.negotiation import Chosen
 from spdmkit.protocol.records import TCP_STRICT, RecordProfile
-from spdmkit.protocol.session import PeerProof, Session
+from spdmkit.protocol.session import NO_PROOF, Session
 from spdmkit.protocol.settings import MIN_DATA_TRANSFER_SIZE, Settings
 from spdmkit.protocol.states import Phase
 from spdmkit.protocol.transcript import Transcript
@@ -34,6 +33,8 @@ __all__ = ["Announced", "Connection", "Role"]
 
 class Role(enum.Enum):
     """Which side of SPDM an endpoint is; which side dialled does not matter."""
+
+    __hash__ = object.__hash__  # of keys of tables; enum's own hashes the name each time
 
     REQUESTER = "requester"
     RESPONDER = "responder"
@@ -56,6 +57,10 @@ class Announced:
     ct_exponent: int = 0
     data_transfer_size: int = MIN_DATA_TRANSFER_SIZE
     max_message_size: int = MIN_DATA_TRANSFER_SIZE
+
+
+def _nobody(_event: object) -> None:
+    """Who is told when nobody wants to be."""
 
 
 class Connection:
@@ -114,7 +119,7 @@ class Connection:
         self.settings = settings
         self.clock = clock
         self.random = random
-        self.events: EventSink = events or (lambda _event: None)
+        self.events: EventSink = events or _nobody
         self.record_profile = record_profile
         self.record_alternatives: tuple[RecordProfile, ...] = ()
         self.record_refused = False
@@ -125,7 +130,8 @@ class Connection:
         self.sessions: dict[int, Session] = {}
         self.clear_handshake: Session | None = None
         self._handle = 0
-        self._timing = settings.timing
+        self._patience_for = 0
+        self._patience = settings.timing.patience(0)
         self._forget()
 
     def _forget(self) -> None:
@@ -148,7 +154,7 @@ class Connection:
         self.cached_state_cleared = False
         self.must_resynch = False
         self.flow: object = None
-        self.requester_proof = PeerProof()
+        self.requester_proof = NO_PROOF
 
     def reset(self, reason: str = "GET_VERSION") -> None:
         """Forget everything: sessions, transcripts, negotiated state (DSP0274 10.3)."""
@@ -157,6 +163,14 @@ class Connection:
             self.end_session(session, reason)
         self._forget()
         if had:
+            self.events(ConnectionReset(reason))
+
+    def lost(self, reason: str) -> None:
+        """The transport is gone: sessions end with it, and nothing can be asked any more."""
+        for session in list(self.sessions.values()):
+            self.end_session(session, reason)
+        if self.phase is not Phase.NOT_STARTED:
+            self.phase = Phase.NOT_STARTED
             self.events(ConnectionReset(reason))
 
     def end_session(self, session: Session, reason: str) -> None:
@@ -270,12 +284,13 @@ class Connection:
         return self.version >= V14 and bool(side.flags & ResponderFlags.LARGE_RESP_CAP)
 
     @property
-    def timing(self) -> Timing:
-        """Our patience, with the CTExponent the peer announced."""
-        timing = self._timing
-        if self.peer.ct_exponent != timing.ct_exponent:
-            timing = self._timing = replace(timing, ct_exponent=self.peer.ct_exponent)
-        return timing
+    def patience(self) -> tuple[float, float]:
+        """Seconds to wait for an answer, T1 and T2 with the CTExponent the peer announced."""
+        exponent = self.peer.ct_exponent
+        if exponent != self._patience_for:
+            self._patience_for = exponent
+            self._patience = self.settings.timing.patience(exponent)
+        return self._patience
 
     def next_handle(self) -> int:
         """A handle for the next large message; they count up and wrap."""

@@ -21,20 +21,23 @@ class Timing:
 
     Attributes:
         round_trip: RTT, the worst round trip of the transport, in seconds.
-        ct_exponent: the peer's CTExponent: 2^n microseconds for cryptographic work.
         longest: never wait longer than this for one answer, whatever the peer declares.
         slack: added to every wait for scheduling and network jitter at both ends.
     """
 
     round_trip: float = 1.0
-    ct_exponent: int = 0
     longest: float = 60.0
     slack: float = 4.0
 
-    def answer(self, *, cryptographic: bool) -> float:
-        """Seconds to wait for an answer: T1, or T2 when the peer must do cryptography."""
-        work = (1 << self.ct_exponent) * MICROSECOND if cryptographic else ST1
-        return min(self.round_trip + work + self.slack, self.longest)
+    def patience(self, ct_exponent: int) -> tuple[float, float]:
+        """Seconds to wait for an answer: T1, and T2 when the peer must do cryptography.
+
+        Args:
+            ct_exponent: the peer's CTExponent: 2^n microseconds for cryptographic work.
+        """
+        always = self.round_trip + self.slack
+        work = (1 << ct_exponent) * MICROSECOND
+        return min(always + ST1, self.longest), min(always + work, self.longest)
 
 
 def ready_delay(rdt_exponent: int) -> float:

@@ -8,7 +8,7 @@ one transfer (DSP0274 10.24), Busy and ResponseNotReady, the resets of transcrip
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from spdmkit.crypto.signing import SigningContext
 from spdmkit.errors import (
@@ -39,6 +39,7 @@ from spdmkit.messages import (
 from spdmkit.protocol.actions import (
     Closed,
     DeadlinePassed,
+    Event,
     Exchange,
     Meanwhile,
     Post,
@@ -66,6 +67,13 @@ __all__ = ["Answer", "Link", "is_decrypt_error"]
 
 M = TypeVar("M", bound=Message)
 R = RequestCode
+
+_MESSAGE: Final = FrameKind.MESSAGE
+_VERSION: Final = int(ResponseCode.VERSION)
+_ERROR: Final = int(ResponseCode.ERROR)
+_GET_DIGESTS: Final = int(R.GET_DIGESTS)
+_GET_MEASUREMENTS: Final = int(R.GET_MEASUREMENTS)
+"""Looked up for every message, and names of a module are found faster than those of a class."""
 
 CRYPTOGRAPHIC = frozenset(
     {
@@ -171,17 +179,21 @@ class Link:
         self._before(code)
         context = self._context(request)
         sent = request.encode(context)
-        if meanwhile is None:
-            received = yield from self._settled(code, sent)
-        else:
+        if meanwhile is not None:
             received = yield from self._with(meanwhile, code, sent)
+        else:
+            received = yield from self._deliver(code, sent)
+            if len(received) > 1 and received[1] == _ERROR:
+                received = yield from self._settled(code, sent, received)
+        context.request = request  # those that fetched the answer in pieces came between
         return self._decoded(received, sent, expected, context)
 
     def _with(self, meanwhile: Meanwhile[Any], code: int, sent: bytes) -> Exchange[bytes]:
         """Send, and do something else until the answer comes."""
         self._meanwhile = meanwhile
         try:
-            received = yield from self._settled(code, sent)
+            received = yield from self._deliver(code, sent)
+            received = yield from self._settled(code, sent, received)
         except SpdmError:
             if meanwhile.done:
                 meanwhile.result()
@@ -287,11 +299,12 @@ class Link:
         if self.session is None and connection.m1m2 is not None:
             if code not in _TO_M1M2:
                 connection.m1m2.reset()
-            if code != R.GET_DIGESTS:
+            if code != _GET_DIGESTS:
                 connection.exchanged_since_vca = True
-        measurements = self.measurement_transcript
-        if code != R.GET_MEASUREMENTS and measurements is not None:
-            measurements.reset()
+        if code != _GET_MEASUREMENTS:
+            measurements = self.measurement_transcript
+            if measurements is not None:
+                measurements.reset()
 
     @property
     def large_forms(self) -> bool:
@@ -370,15 +383,20 @@ class Link:
         return self.connection.algorithms.base_hash
 
     def _context(self, request: Message) -> Context:
-        return self.connection.context.answering(request)
+        """What the answer will be read with.
+
+        One request at a time is under way on a connection, so its own context can take note of it.
+        """
+        context = self.connection.context
+        context.request = request
+        return context
 
     # -- the answer -----------------------------------------------------------------------------
 
-    def _settled(self, code: int, sent: bytes) -> Exchange[bytes]:
-        """Send, and follow Busy, ResponseNotReady and LargeResponse to the real answer."""
+    def _settled(self, code: int, sent: bytes, received: bytes) -> Exchange[bytes]:
+        """Follow Busy, ResponseNotReady and LargeResponse to the real answer."""
         busy = 0
-        received = yield from self._deliver(code, sent)
-        while len(received) >= 4 and received[1] == ResponseCode.ERROR:
+        while len(received) >= 4 and received[1] == _ERROR:
             error = self._error(received)
             if error.error_code == ErrorCode.BUSY and busy < self.connection.settings.busy_tries:
                 yield from self._pause(busy)
@@ -401,7 +419,7 @@ class Link:
             raise ProtocolViolation(
                 f"expected {expected.name}, got a message with code 0x{received[1]:02x}"
             )
-        wanted = V10 if expected.code == ResponseCode.VERSION else self.connection.version
+        wanted = V10 if expected.code == _VERSION else self.connection.version
         if received[0] != wanted:
             raise ProtocolViolation(
                 f"{expected.name} has version byte 0x{received[0]:02x}, not 0x{wanted:02x}"
@@ -494,10 +512,12 @@ class Link:
 
     def _deliver(self, code: int, message: bytes) -> Exchange[bytes]:
         """One message there and one back, in chunks when it is too large for one transfer."""
+        if len(message) <= MIN_DATA_TRANSFER_SIZE:
+            return self._roundtrip(code, message)
         connection = self.connection
         limit = min(connection.peer.data_transfer_size, connection.settings.transmit_size)
-        if len(message) <= limit or connection.version < V12 or code == R.GET_VERSION:
-            return (yield from self._roundtrip(code, message))
+        if len(message) <= limit or connection.version < V12:
+            return self._roundtrip(code, message)
         if not connection.flag(ResponderFlags.CHUNK_CAP, both=True):
             raise ProtocolViolation(
                 f"{_name(code)} of {len(message)} bytes exceeds the peer's DataTransferSize "
@@ -507,15 +527,17 @@ class Link:
             raise ProtocolViolation(
                 f"{_name(code)} of {len(message)} bytes exceeds the peer's MaxSPDMmsgSize"
             )
-        return (yield from self._send_chunks(message, limit))
+        return self._send_chunks(message, limit)
 
     def _roundtrip(self, code: int, message: bytes) -> Exchange[bytes]:
         """One frame there, one frame back."""
         deadline = self._deadline(code)
         session = self.session
         if session is None or session.in_the_clear:
-            frame = yield from self._transfer(Frame(FrameKind.MESSAGE, message), deadline)
-            if frame.kind is not FrameKind.MESSAGE:
+            meanwhile, self._meanwhile = self._meanwhile, None
+            event = yield Send(Frame(_MESSAGE, message), deadline, meanwhile)
+            frame = event if type(event) is Frame else _answered(event)
+            if frame.kind is not _MESSAGE:
                 raise ProtocolViolation("a secured message answered a request outside a session")
             return frame.body
         self._need_room(session)
@@ -543,17 +565,7 @@ class Link:
         return (yield from self._awaited(Send(frame, deadline, meanwhile)))
 
     def _awaited(self, action: Send | Wait) -> Exchange[Frame]:
-        event = yield action
-        if type(event) is Frame:
-            return event
-        if isinstance(event, DeadlinePassed):
-            raise DeadlineExceeded(
-                "the peer did not answer in time",
-                hint="raise timeout= in the URI, or see whether the peer speaks another dialect",
-            )
-        if isinstance(event, Closed):
-            raise event.error
-        raise TransportError(f"the driver resumed a request with {type(event).__name__}")
+        return _answered((yield action))
 
     def _opened(self, session: Session, frame: Frame) -> bytes | ApplicationData:
         """What a record in answer holds; anything wrong with it ends the session."""
@@ -580,8 +592,8 @@ class Link:
 
     def _deadline(self, code: int) -> float:
         connection = self.connection
-        timing = connection.timing
-        return connection.clock() + timing.answer(cryptographic=code in CRYPTOGRAPHIC)
+        plain, cryptographic = connection.patience
+        return connection.clock() + (cryptographic if code in CRYPTOGRAPHIC else plain)
 
     # -- chunks (DSP0274 10.24) -----------------------------------------------------------------
 
@@ -659,6 +671,20 @@ class Link:
             if have == size:
                 return b"".join(parts)
             sequence += 1
+
+
+def _answered(event: Event) -> Frame:
+    """The frame that a wait ended with, or the error that stands for anything else."""
+    if isinstance(event, Frame):
+        return event
+    if isinstance(event, DeadlinePassed):
+        raise DeadlineExceeded(
+            "the peer did not answer in time",
+            hint="raise timeout= in the URI, or see whether the peer speaks another dialect",
+        )
+    if isinstance(event, Closed):
+        raise event.error
+    raise TransportError(f"the driver resumed a request with {type(event).__name__}")
 
 
 def _nothing() -> None:

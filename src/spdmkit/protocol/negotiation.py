@@ -7,7 +7,8 @@ each of these was an attack or a bug somewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from spdmkit.crypto import registry
 from spdmkit.crypto.algorithm import Algorithm, Table
@@ -18,8 +19,7 @@ from spdmkit.protocol.settings import AlgorithmSet
 __all__ = ["Chosen", "choose", "verify_choice"]
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(NamedTuple):
     """The selection fields of ALGORITHMS, as masks with one bit or none."""
 
     base_hash: int = 0
@@ -85,28 +85,40 @@ def choose(offer: AlgorithmSet, own: AlgorithmSet, *, version: int) -> Chosen:
     )
 
 
+_FIELDS: Final = (
+    "base_hash",
+    "base_asym",
+    "pqc_asym",
+    "dhe",
+    "kem",
+    "aead",
+    "req_base_asym",
+    "req_pqc_asym",
+    "opaque_format",
+    "key_schedule",
+    "measurement_specification",
+    "mel_specification",
+)
+"""What a choice selects of what was offered; the set's name of the one exception is plural."""
+
+_selected: Final = attrgetter(*_FIELDS)
+_offered: Final = attrgetter(*(n.replace("opaque_format", "opaque_formats") for n in _FIELDS))
+
+_EITHER_OR: Final = (
+    ("base_asym", "pqc_asym"),
+    ("dhe", "kem"),
+    ("req_base_asym", "req_pqc_asym"),
+)
+"""Classical and post-quantum algorithms are not selected together (10.5)."""
+
+
 def verify_choice(chosen: Chosen, offer: AlgorithmSet) -> None:
     """Refuse a selection that is not one of ours.
 
     Raises:
         AuthenticationError: step "negotiation", naming the field.
     """
-    for field in (
-        "base_hash",
-        "base_asym",
-        "pqc_asym",
-        "dhe",
-        "kem",
-        "aead",
-        "req_base_asym",
-        "req_pqc_asym",
-        "opaque_format",
-        "key_schedule",
-        "measurement_specification",
-        "mel_specification",
-    ):
-        mask = getattr(chosen, field)
-        offered = getattr(offer, "opaque_formats" if field == "opaque_format" else field)
+    for field, mask, offered in zip(_FIELDS, _selected(chosen), _offered(offer), strict=True):
         if mask & (mask - 1):
             raise AuthenticationError("negotiation", f"{field}: more than one algorithm selected")
         if mask & ~offered:
@@ -115,11 +127,7 @@ def verify_choice(chosen: Chosen, offer: AlgorithmSet) -> None:
             )
     if chosen.measurement_hash & (chosen.measurement_hash - 1):
         raise AuthenticationError("negotiation", "more than one measurement hash selected")
-    for one, other in (
-        ("base_asym", "pqc_asym"),
-        ("dhe", "kem"),
-        ("req_base_asym", "req_pqc_asym"),
-    ):
+    for one, other in _EITHER_OR:
         if getattr(chosen, one) and getattr(chosen, other):
             raise AuthenticationError("negotiation", f"{one} and {other} are both selected")
 

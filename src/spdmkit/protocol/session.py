@@ -84,6 +84,10 @@ class PeerProof:
     identity: str = ""
 
 
+NO_PROOF = PeerProof()
+"""It proved nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionRandoms:
     """The two random values that name a session in a key log."""
@@ -183,7 +187,7 @@ class Session:
         self.randoms = randoms
         self.l1l2 = connection.measurement_transcript()
         self.mutual = MutualAuth.NONE
-        self.proof = self.claim = PeerProof()
+        self.proof = self.claim = NO_PROOF
         self.inbox: deque[ApplicationData] = deque()
         self._inbox_size = 0
         self.heartbeat_period = 0
@@ -336,7 +340,7 @@ class Session:
         self.sender.profile = self.receiver.profile
         self.last_traffic = now
         if self.claim.kind:
-            self.proof, self.claim = self.claim, PeerProof()
+            self.proof, self.claim = self.claim, NO_PROOF
         return content
 
     def keep(self, data: ApplicationData) -> None:

@@ -11,7 +11,7 @@ that implementations keep mixing up have three names here:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spdmkit.crypto import registry
 from spdmkit.errors import ConfigurationError
@@ -40,8 +40,7 @@ MAX_TCP_MESSAGE = 0xFFFF - 30
 """The largest message that fits a DSP0287 frame in either dialect, in a session too."""
 
 
-@dataclass(frozen=True, slots=True)
-class AlgorithmSet:
+class AlgorithmSet(NamedTuple):
     """Algorithms an endpoint allows, as the bit masks of NEGOTIATE_ALGORITHMS (DSP0274 10.5).
 
     Attributes:
@@ -84,7 +83,7 @@ class AlgorithmSet:
 
     def with_masks(self, **masks: int) -> AlgorithmSet:
         """This set with some masks replaced."""
-        return replace(self, **masks)
+        return self._replace(**masks)
 
     def narrowed(self, **masks: int) -> AlgorithmSet:
         """This set with some masks cut down to what is also in `masks`.
@@ -97,7 +96,7 @@ class AlgorithmSet:
             cut[name] = getattr(self, name) & mask
             if mask and not cut[name]:
                 raise ConfigurationError(f"none of the {name} algorithms asked for is available")
-        return replace(self, **cut)
+        return self._replace(**cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ class Settings:
         transmit_size: our own limit for one outgoing message, bytes.
         max_message_size: announced MaxSPDMmsgSize, bytes.
         ct_exponent: our CTExponent.
-        timing: how long a requester waits; `ct_exponent` in it is replaced by the peer's.
+        timing: how long a requester waits, beside the peer's CTExponent.
         busy_tries: how often a requester asks again after Busy.
         heartbeat_period: seconds a responder demands, 0 for none.
         max_sessions: sessions per connection.

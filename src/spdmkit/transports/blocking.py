@@ -103,7 +103,7 @@ class BlockingConnection:
         self._max_frame = max_frame
         self._make_tap = tap
         self._tap: Tap | None = None
-        self._poll = select.poll()
+        self._poller: select.poll | None = None
         self._wakes = False
         self._role = role
         self._guesses = uri.scheme == "tcp" and uri.dialect is None and role is Role.REQUESTER
@@ -127,7 +127,8 @@ class BlockingConnection:
             info,
             records_of=uri.records,
             may_redial=self._guesses,
-            on_dialect=self._learn,
+            # Only where it is used: it makes a circle, which waits for the garbage collector.
+            on_dialect=self._learn if memory is not None else None,
         )
 
     # -- what applications call -----------------------------------------------------------------
@@ -165,7 +166,8 @@ class BlockingConnection:
             SpdmError: what the exchange raised, or why the connection failed.
         """
         endpoint = cast("RequesterEndpoint", self.endpoint)
-        self._drain()
+        if self._conduit.frames:  # before the first answer nothing can be late
+            self._drain()
         ticket = endpoint.submit(exchange)
         try:
             self._drive(lambda: ticket.done)
@@ -285,15 +287,17 @@ class BlockingConnection:
             )
             sock = dial(self.uri.host, self._timeout)
             local, peer = _addresses(sock)
-            self._wakes = _wake_after(sock, SLICE)
+            self._wakes = _wakes(sock)
             line = Line(sock, framing, local, peer)
-        self._poll.register(line.wire.fileno(), select.POLLIN)
         self._tap = self._make_tap(line.local, line.peer) if self._make_tap else None
         return line
 
     def _open(self) -> None:
         """Go through what opens the conversation (the emulator's hello, DOE discovery)."""
-        self._conduit.opened()
+        conduit = self._conduit
+        conduit.opened()
+        if conduit.framing.role is Role.REQUESTER and conduit.ready:
+            return
         try:
             self._drive(lambda: self._conduit.ready, until=time.monotonic() + self._timeout)
         except BaseException:
@@ -336,7 +340,7 @@ class BlockingConnection:
         if not self._open_wire:
             return
         self._open_wire = False
-        self._poll.unregister(self._line.wire.fileno())
+        self._poller = None
         self._line.wire.close()
         if self._tap is not None:
             self._tap.closed()
@@ -398,7 +402,7 @@ class BlockingConnection:
         """What came, empty when the peer is gone, or None when nothing came in time."""
         wait = SLICE + 1 if deadline is None else max(deadline - time.monotonic(), 0.0)
         # Where the kernel wakes us by itself, waiting and reading are one system call.
-        if not (self._wakes and wait > SLICE) and not self._poll.poll(wait * 1000):
+        if not (self._wakes and wait > SLICE) and not self._readable(wait):
             return None
         try:
             data = self._line.wire.recv(READ_SIZE)
@@ -413,6 +417,13 @@ class BlockingConnection:
         else:
             self._conduit.ended()
         return data
+
+    def _readable(self, wait: float) -> bool:
+        """Whether a read would find something, within some seconds."""
+        if self._poller is None:
+            self._poller = select.poll()
+            self._poller.register(self._line.wire.fileno(), select.POLLIN)
+        return bool(self._poller.poll(wait * 1000))
 
     def _send(self, data: bytes) -> None:
         """Send all of it, in one write when the kernel takes it."""
@@ -475,13 +486,15 @@ def _addresses(sock: socket.socket) -> tuple[str, str]:
         raise TransportError(f"the connection broke at once: {error.strerror}") from error
 
 
-def _wake_after(sock: socket.socket, seconds: float) -> bool:
-    """Let reads and writes block, but no longer than this; False where that is not to be had."""
-    whole = int(seconds)
-    interval = struct.pack("ll", whole, int((seconds - whole) * 1e6))
+_INTERVAL = struct.pack("ll", 0, int(SLICE * 1e6))
+"""SLICE as the kernel takes it."""
+
+
+def _wakes(sock: socket.socket) -> bool:
+    """Let reads and writes block for a SLICE, no longer; False where that is not to be had."""
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _INTERVAL)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _INTERVAL)
     except OSError:
         return False
     sock.setblocking(True)

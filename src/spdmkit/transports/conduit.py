@@ -12,8 +12,7 @@ After each of them the driver writes `output()` (one write each), starts `jobs()
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from spdmkit.errors import DeadlineExceeded, PeerError, SpdmError, TransportError
 from spdmkit.protocol import records
@@ -22,6 +21,7 @@ from spdmkit.transports.framing import (
     BindingError,
     Dialect,
     Framing,
+    FramingEvent,
     Goodbye,
     PlatformCommand,
     Reply,
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["CommandSink", "Conduit", "ConnectionInfo", "EndpointFactory", "Tap", "TapFactory"]
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionInfo:
+class ConnectionInfo(NamedTuple):
     """What an endpoint is told of the connection it is made for.
 
     Attributes:
@@ -141,6 +140,7 @@ class Conduit:
         self._on_command = on_command
         self._on_dialect = on_dialect
         self._output: list[bytes] = []
+        self._open = False
         self._asked: Frame | None = None
         self._stale: float | None = None
         self._renewed = 0.0
@@ -154,19 +154,27 @@ class Conduit:
         """The connection stands, between these addresses: say what the framing opens with."""
         if local or peer:
             local, peer = local or self.info.local, peer or self.info.peer
-            self.info = replace(self.info, local=local, peer=peer)
+            self.info = self.info._replace(local=local, peer=peer)
         if self.framing.role is not None:
             self._make_endpoint(self.framing.role)
         self._write(self.framing.start())
 
     def received(self, data: bytes, now: float, *, stop: Callable[[], bool] | None = None) -> None:
         """Bytes came from the peer; see `process`."""
+        frame = None if self.closing else self.framing.whole(data)
+        if frame is not None:
+            self._deliver(frame, now)
+            return
         self.framing.receive(data)
         self.process(now, stop=stop)
 
     def lent(self, data: memoryview, now: float, *, stop: Callable[[], bool] | None = None) -> None:
         """As `received`, of bytes in memory that is the caller's again when this returns."""
         framing = self.framing
+        frame = None if self.closing else framing.whole(data)
+        if frame is not None:
+            self._deliver(frame, now)
+            return
         framing.lend(data)
         try:
             self.process(now, stop=stop)
@@ -190,24 +198,34 @@ class Conduit:
             event = framing.next_event()
             if event is None:
                 break
-            if isinstance(event, Frame):
+            if type(event) is Frame:
                 self._deliver(event, now)
-            elif isinstance(event, Reply):
-                self._write(event.data)
-            elif isinstance(event, BindingError):
-                self._write(event.reply)
-                self._failed(event.error, doubtful=_is_too_large(event.error))
-            elif isinstance(event, RoleInquiry):
-                self._make_endpoint(Role.REQUESTER)
-            elif isinstance(event, Goodbye):
-                self._write(event.reply)
-                self.goodbye = event
-                self._close(None)
             else:
-                self._command(event)
-            # Whoever has said nothing cannot be stopped by a peer that takes nothing.
-            if stop is not None and self._output and stop():
+                self._collect(now)  # what was answered before is sent before
+                self._happened(event)
+            if stop is not None and self._has_output(now) and stop():
                 break
+
+    def _happened(self, event: FramingEvent) -> None:
+        """Something other than a frame came."""
+        if isinstance(event, Reply):
+            self._write(event.data)
+        elif isinstance(event, BindingError):
+            self._write(event.reply)
+            self._failed(event.error, doubtful=_is_too_large(event.error))
+        elif isinstance(event, RoleInquiry):
+            self._make_endpoint(Role.REQUESTER)
+        elif isinstance(event, Goodbye):
+            self._write(event.reply)
+            self.goodbye = event
+            self._close(None)
+        elif isinstance(event, PlatformCommand):
+            self._command(event)
+
+    def _has_output(self, now: float) -> bool:
+        """Whoever has said nothing cannot be stopped by a peer that takes nothing."""
+        self._collect(now)
+        return bool(self._output)
 
     def ended(self, error: OSError | None = None) -> None:
         """The peer sends nothing more, or the connection broke."""
@@ -241,7 +259,8 @@ class Conduit:
         """A job is done."""
         if self.endpoint is not None:
             self.endpoint.complete(token, outcome, now)
-            self._collect(now)
+            if self.endpoint.close_wanted:
+                self._collect(now)
 
     def abandon(self, error: SpdmError | None = None) -> None:
         """The driver closes the connection: in good order, or because of an error."""
@@ -255,6 +274,7 @@ class Conduit:
         """
         self.framing = framing
         self.redial = None
+        self._open = False
         self.guess_failed = False
         self._may_redial = False
         self.frames = 0
@@ -272,7 +292,9 @@ class Conduit:
     def output(self, now: float) -> list[bytes]:
         """Bytes to send now, each in one write."""
         self._collect(now)
-        output, self._output = self._output, []
+        output = self._output
+        if output:
+            self._output = []
         return output
 
     def jobs(self) -> list[Job]:
@@ -287,8 +309,9 @@ class Conduit:
         due = self.framing.next_deadline()
         if deadline is None:
             return due
-        deadline = self._extended(deadline)
-        return deadline if due is None else min(deadline, due)
+        if self._stale is not None:
+            deadline = self._extended(deadline)
+        return deadline if due is None or due > deadline else due
 
     @property
     def ready(self) -> bool:
@@ -344,7 +367,7 @@ class Conduit:
     def _make_endpoint(self, role: Role) -> None:
         profile = self._profile
         if role is not self.info.role or profile is not self.info.record_profile:
-            self.info = replace(self.info, role=role, record_profile=profile)
+            self.info = self.info._replace(role=role, record_profile=profile)
         self.endpoint = self._factory(self.info)
         if self._records_of is Records.AUTO and role is Role.REQUESTER:
             # Those of TCP first; opening a session shows whether they are the right ones.
@@ -363,23 +386,41 @@ class Conduit:
 
     def _deliver(self, frame: Frame, now: float) -> None:
         self.frames += 1
+        if self._shown is None:
+            self._learn()
+        endpoint = self.endpoint
+        if endpoint is not None:
+            endpoint.receive(frame, now)
+            if endpoint.close_wanted:
+                self._collect(now)
+
+    def _learn(self) -> None:
+        """Make the endpoint if the first frame tells our role, and tell what dialect it shows."""
         if self.endpoint is None:
             self._make_endpoint(self.framing.role or Role.RESPONDER)
-        if self._shown is not self.framing.dialect:
-            self._shown = self.framing.dialect
+        self._shown = self.framing.dialect
+        if self._shown is not None:
             self._show_profile()
-            if self._shown is not None and self._on_dialect is not None:
+            if self._on_dialect is not None:
                 self._on_dialect(self._shown)
-        if self.endpoint is not None:
-            self.endpoint.receive(frame, now)
-            self._collect(now)
 
     def _collect(self, now: float) -> None:
         """Pack what the endpoint wants sent, before anything later can close the connection."""
         endpoint = self.endpoint
-        if endpoint is None or self.redial is not None or not self._open_for_frames():
+        if endpoint is None or self.redial is not None:
             return
-        for frame in endpoint.outgoing():
+        if not self._open:
+            self._open = self._open_for_frames()
+            if not self._open:
+                return
+        frames = endpoint.outgoing()
+        if frames:
+            self._pack(frames, now)
+        if endpoint.close_wanted:
+            self._close(None)
+
+    def _pack(self, frames: list[Frame], now: float) -> None:
+        for frame in frames:
             if self.closing:
                 return
             try:
@@ -389,8 +430,6 @@ class Conduit:
                 return
             if self.frames == 0 and self._asked is None and self.framing.role is Role.REQUESTER:
                 self._asked, self._asked_at = frame, now
-        if endpoint.close_wanted:
-            self._close(None)
 
     def _write(self, data: bytes) -> None:
         if data:

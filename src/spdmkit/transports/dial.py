@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spdmkit.errors import DeadlineExceeded, TransportError
-from spdmkit.transports.uri import Host
+from spdmkit.transports.uri import Host, address_of
 
 __all__ = [
     "address_text",
@@ -26,13 +26,20 @@ __all__ = [
 ATTEMPT_DELAY = 0.25
 """Seconds before the next address is tried beside the first (RFC 8305, "happy eyeballs")."""
 
+_INTERNET = (int(socket.AF_INET), int(socket.AF_INET6))
+
 Address = tuple[int, tuple[Any, ...]]
 """(address family, socket address)"""
 
 
-def tune(sock: socket.socket) -> None:
-    """Send small frames at once: every one waits for an answer."""
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
+def tune(sock: socket.socket, family: int | None = None) -> None:
+    """Send small frames at once: every one waits for an answer.
+
+    Args:
+        sock: connected.
+        family: its address family, when it is known; asking the socket takes longer.
+    """
+    if (sock.family if family is None else family) in _INTERNET:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
@@ -53,7 +60,7 @@ def cannot_connect(host: Host, reason: str) -> TransportError:
 def address_text(address: object) -> str:
     """A socket address as text, for example "[::1]:4194"."""
     if isinstance(address, tuple) and len(address) >= 2:
-        return str(Host(str(address[0]), int(address[1])))
+        return address_of(address[0], address[1])
     return str(address)
 
 
@@ -113,7 +120,7 @@ def _connect(host: Host, family: int, address: tuple[Any, ...], timeout: float) 
         sock.settimeout(timeout)
         sock.connect(address)
         sock.setblocking(False)
-        tune(sock)
+        tune(sock, family)
     except TimeoutError:
         sock.close()
         raise DeadlineExceeded(f"no answer from {host} when connecting") from None

@@ -285,11 +285,12 @@ class EmuFraming(Framing):
                 self._close(error)
         return self._queue.popleft()
 
-    def whole(self, data: bytes) -> Frame | None:
+    def whole(self, data: bytes | memoryview) -> Frame | None:
         """A read that is one whole NORMAL command of MCTP."""
         if (
             self._stage is not _OPEN
             or not self._is_mctp
+            or self.role is None
             or self._buffer.size
             or self._queue
             or len(data) <= HEADER_SIZE
@@ -305,7 +306,7 @@ class EmuFraming(Framing):
             or size > self._max_frame
         ):
             return None
-        return Frame(kind, data[HEADER_SIZE + 1 :])
+        return Frame(kind, bytes(data[HEADER_SIZE + 1 :]))
 
     def _step(self) -> bool:
         """Take one command from the buffer; False when there is no whole one."""

@@ -52,6 +52,8 @@ class PeerClosed(TransportError):
 class Side(enum.Enum):
     """Who opened the connection (DSP0287 clause 3.2: initiator and listener)."""
 
+    __hash__ = object.__hash__  # of keys of tables; enum's own hashes the name each time
+
     INITIATOR = "initiator"
     LISTENER = "listener"
 
@@ -62,6 +64,8 @@ class Dialect(enum.Enum):
     Table 1 of DSP0287 (normative) says the message's length; figure 2 (informative) and the
     reference implementation add the two bytes of BindingVer and MessageType.
     """
+
+    __hash__ = object.__hash__  # of keys of tables; enum's own hashes the name each time
 
     STRICT = "strict"
     LIBSPDM = "libspdm"
@@ -189,7 +193,7 @@ class Framing(abc.ABC):
     def settle(self) -> None:  # noqa: B027  # most framings copy what they receive
         """The memory of lent bytes is about to change: copy what is left of them."""
 
-    def whole(self, data: bytes) -> Frame | None:  # noqa: ARG002  # not every framing has a short way
+    def whole(self, data: bytes | memoryview) -> Frame | None:  # noqa: ARG002  # not every framing has a short way
         """The frame that a read is, if it is one whole frame and nothing came before it.
 
         A short way beside `receive` and `next_event`, for what nearly all reads are. None: nothing

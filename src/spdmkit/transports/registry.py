@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from spdmkit.errors import ConfigurationError
 from spdmkit.transports.emu import EmuCommand, EmuFraming, EmuTransport
@@ -51,8 +50,7 @@ class Wire(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One connection as a transport hands it over.
 
     Attributes:

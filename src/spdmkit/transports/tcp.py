@@ -48,6 +48,7 @@ BINDING_VERSION = 1
 """BindingVer of DSP0287 1.0 (table 1)."""
 HEADER = struct.Struct("<HBB")
 HEADER_SIZE = HEADER.size
+_unpack_header = HEADER.unpack_from
 MIN_MESSAGE = 4
 """Every SPDM message has SPDMVersion, code, Param1 and Param2 (DSP0274 10.1)."""
 RECORD_HEAD = 6
@@ -92,6 +93,8 @@ _ERROR_WORDS: dict[int, tuple[str, str]] = {
 class Phase(enum.Enum):
     """How far a connection's binding has come."""
 
+    __hash__ = object.__hash__  # of keys of tables; enum's own hashes the name each time
+
     OPENING = "opening"
     """A listener that has received nothing yet and does not know its role."""
     REQUESTER = "requester"
@@ -101,12 +104,15 @@ class Phase(enum.Enum):
 
 _OPENING, _CLOSED = Phase.OPENING, Phase.CLOSED
 _LIBSPDM, _MORE = Dialect.LIBSPDM, Dialect.LIBSPDM.extra
+_BY_EXTRA = {dialect.extra: dialect for dialect in Dialect}
 _MESSAGE = FrameKind.MESSAGE
 """Members of enumerations by names of their own, which are found faster, for every frame."""
 
 
 class Input(enum.Enum):
     """What a header announces."""
+
+    __hash__ = object.__hash__  # of keys of tables; enum's own hashes the name each time
 
     MESSAGE = "message"
     RECORD = "record"
@@ -316,28 +322,34 @@ class TcpBinding(Framing):
                 return event
         return self._read_body()
 
-    def whole(self, data: bytes) -> Frame | None:
-        """A read that is one whole 0x05 frame of a known dialect."""
+    def whole(self, data: bytes | memoryview) -> Frame | None:
+        """A read that is one whole 0x05 frame, of a known dialect or one that it shows."""
         dialect, phase = self._dialect, self._phase
+        size = len(data) - HEADER_SIZE
+        if dialect is None:
+            dialect = self._shown_by(data, size)
         if (
             dialect is None
+            or self._buffer.size
+            or not 0 <= size <= self._max_frame
             or phase is _OPENING
             or phase is _CLOSED
-            or self._head is not None
-            or self._buffer.size
-            or len(data) < HEADER_SIZE
+            or _unpack_header(data) != (size + dialect.extra, BINDING_VERSION, 0x05)
         ):
             return None
-        length, version, message_type = HEADER.unpack_from(data)
-        size = len(data) - HEADER_SIZE
-        if (
-            message_type != 0x05
-            or version != BINDING_VERSION
-            or length != (size + _MORE if dialect is _LIBSPDM else size)
-            or size > self._max_frame
-        ):
+        self._dialect = dialect
+        return Frame(_MESSAGE, bytes(data[HEADER_SIZE:]))
+
+    def _shown_by(self, data: bytes | memoryview, size: int) -> Dialect | None:
+        """The dialect in which PayloadLen, the read and the message's own length agree."""
+        if size < MIN_MESSAGE:
             return None
-        return Frame(_MESSAGE, data[HEADER_SIZE:])
+        dialect = _BY_EXTRA.get(_unpack_header(data)[0] - size)
+        try:
+            whole = message_length(bytes(data[HEADER_SIZE:])) == size
+        except SpdmError:
+            return None
+        return dialect if whole else None
 
     def _whole_frame(self) -> Frame | None:
         """The next frame, if it is what nearly all are: whole, sound, and of a known dialect.

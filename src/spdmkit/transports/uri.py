@@ -35,6 +35,7 @@ __all__ = [
     "MctpAddress",
     "Records",
     "SerialLine",
+    "address_of",
     "parse_uri",
 ]
 
@@ -79,7 +80,12 @@ class Host:
         return _is_literal(self.name)
 
     def __str__(self) -> str:
-        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+        return address_of(self.name, self.port)
+
+
+def address_of(name: str, port: int) -> str:
+    """An Internet address as text, "[::1]:4194" for example."""
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
 @dataclass(frozen=True, slots=True)

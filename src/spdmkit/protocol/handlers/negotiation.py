@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spdmkit.crypto import registry
@@ -165,4 +164,4 @@ def _without_unused(chosen: Chosen, connection: Connection) -> Chosen:
     if not (own & ResponderFlags.MUT_AUTH_CAP or told):
         # Nothing that the requester signs will ever be verified here.
         changes["req_base_asym"] = changes["req_pqc_asym"] = 0
-    return replace(chosen, **changes)
+    return chosen._replace(**changes)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from spdmkit.errors import AuthenticationError, PeerError, ProtocolViolation
-from spdmkit.identity import CertificateChain
+from spdmkit.identity import CertificateChain, known_chain
 from spdmkit.messages import (
     V13,
     Certificate,
@@ -29,8 +28,7 @@ _MOST_PORTIONS = 4096
 _SMALL, _LARGE = 0xFFFF, 0xFFFF_FFFF
 
 
-@dataclass(frozen=True, slots=True)
-class SlotDigest:
+class SlotDigest(NamedTuple):
     """One provisioned slot in DIGESTS.
 
     Attributes:
@@ -45,8 +43,7 @@ class SlotDigest:
     key_usage: KeyUsage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SlotDigests:
+class SlotDigests(NamedTuple):
     """What DIGESTS says.
 
     Attributes:
@@ -115,12 +112,12 @@ def get_certificate(
             raise
         data = yield from _collect(link, slot_id, large=True)
         large = True
-    algorithm = link.peer_hash
-    if expected_digest is not None and algorithm.digest(data) != expected_digest:
+    chain = known_chain(data, link.peer_hash, large)
+    if expected_digest is not None and chain.digest() != expected_digest:
         raise AuthenticationError(
             "chain", f"the chain of slot {slot_id} does not have the digest that DIGESTS gave"
         )
-    return CertificateChain.parse(data, algorithm, large)
+    return chain
 
 
 def get_slot_size(link: Link, slot_id: int = 0) -> Exchange[int]:

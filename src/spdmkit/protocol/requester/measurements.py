@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +67,9 @@ class SignedMeasurements:
     def __post_init__(self, maker: object) -> None:
         if maker is not _MAKER:
             raise TypeError("only get_signed_measurements makes SignedMeasurements")
+
+
+_CONTENT_CHANGED = tuple(ContentChanged)
 
 
 def get_measurement_count(link: Link) -> Exchange[int]:
@@ -170,7 +172,7 @@ def get_signed_measurements(
         nonce=nonce,
         operation=operation,
         raw=raw,
-        content_changed=ContentChanged(message.content_changed % 3),
+        content_changed=_CONTENT_CHANGED[message.content_changed % 3],
         opaque_data=message.opaque_data,
         signed=signed,
         signature=message.signature,
@@ -200,7 +202,7 @@ def _check(answer: Answer[Measurements], request: GetMeasurements) -> None:
     if operation == MeasurementOperation.TOTAL_NUMBER:
         wrong = bool(indices)
     elif operation == MeasurementOperation.ALL:
-        wrong = any(late <= early for early, late in itertools.pairwise(indices))
+        wrong = indices != sorted(set(indices))
     else:
         wrong = indices != [operation]
     if wrong:

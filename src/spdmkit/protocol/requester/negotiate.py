@@ -13,8 +13,10 @@ from spdmkit.messages import (
     V13,
     Algorithms,
     Capabilities,
+    Context,
     GetCapabilities,
     GetVersion,
+    NegotiateAlgorithms,
     RequesterFlags,
     ResponderFlags,
     Version,
@@ -23,7 +25,7 @@ from spdmkit.messages import (
 from spdmkit.protocol.algorithms import for_version, read_choice, signable, write_offer
 from spdmkit.protocol.capabilities import requester_flags
 from spdmkit.protocol.connection import Announced
-from spdmkit.protocol.negotiation import verify_choice
+from spdmkit.protocol.negotiation import Chosen, verify_choice
 from spdmkit.protocol.settings import MIN_DATA_TRANSFER_SIZE, AlgorithmSet
 from spdmkit.protocol.states import Phase
 
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
     from spdmkit.protocol.link import Link
 
 __all__ = ["get_capabilities", "get_version", "negotiate", "negotiate_algorithms"]
+
+
+_CHUNK_CAP = int(RequesterFlags.CHUNK_CAP)
+_OWN_MULTI_KEY = int(RequesterFlags.MULTI_KEY_CAP_MASK)
+_PEER_MULTI_KEY = int(ResponderFlags.MULTI_KEY_CAP_MASK)
+"""Numbers: the operators of flag classes take twenty times as long."""
 
 
 def negotiate(link: Link) -> Exchange[Connection]:
@@ -54,7 +62,8 @@ def negotiate(link: Link) -> Exchange[Connection]:
 def get_version(link: Link) -> Exchange[int]:
     """GET_VERSION: reset the connection and settle on the newest version both sides allow."""
     connection = link.connection
-    connection.reset()
+    if connection.phase is not Phase.NOT_STARTED:
+        connection.reset()
     answer = yield from link.ask(GetVersion(), Version)
     # Major, minor, update, alpha in four bits each; an alpha version is not for release.
     offered = {entry >> 8 for entry in answer.message.version_number_entries if not entry & 0xF}
@@ -81,7 +90,7 @@ def get_capabilities(link: Link) -> Exchange[Announced]:
     version = connection.version
     flags = requester_flags(settings.capabilities, version)
     # Without chunks nothing larger than one transfer can come (DSP0274 10.3).
-    chunks = bool(flags & RequesterFlags.CHUNK_CAP)
+    chunks = bool(flags & _CHUNK_CAP)
     largest = settings.max_message_size if chunks else settings.data_transfer_size
     connection.own = Announced(flags, 0, settings.ct_exponent, settings.data_transfer_size, largest)
     request = GetCapabilities(
@@ -114,18 +123,16 @@ def negotiate_algorithms(link: Link) -> Exchange[None]:
     """NEGOTIATE_ALGORITHMS: refuse every selection that was not offered (DSP0274 10.4)."""
     connection = link.connection
     version = connection.version
-    offer = _offer(connection)
-    peer_multi_key = connection.peer.flags & ResponderFlags.MULTI_KEY_CAP_MASK
+    peer_multi_key = connection.peer.flags & _PEER_MULTI_KEY
     multi_key = version >= V13 and (
         peer_multi_key == ResponderFlags.MULTI_KEY_CAP_ONLY
         or (peer_multi_key == ResponderFlags.MULTI_KEY_CAP_NEG and connection.settings.multi_key)
     )
-    request = write_offer(offer, version, multi_key=multi_key)
+    offer, request = _offer(connection, multi_key)
     answer = yield from link.ask(request, Algorithms)
     response = answer.message
-    chosen = read_choice(response, version)
-    verify_choice(chosen, offer)
-    own_multi_key = connection.own.flags & RequesterFlags.MULTI_KEY_CAP_MASK
+    chosen = _chosen(answer.response, offer, version)
+    own_multi_key = connection.own.flags & _OWN_MULTI_KEY
     if response.requester_multi_key_conn_sel and not own_multi_key:
         raise AuthenticationError(
             "negotiation", "RequesterMultiKeyConnSel was selected but not offered"
@@ -139,16 +146,25 @@ def negotiate_algorithms(link: Link) -> Exchange[None]:
     connection.phase = Phase.NEGOTIATED
 
 
-def _offer(connection: Connection) -> AlgorithmSet:
+@functools.lru_cache(maxsize=64)
+def _chosen(response: bytes, offer: AlgorithmSet, version: int) -> Chosen:
+    """What an ALGORITHMS selects of an offer; devices of one model answer with the same bytes."""
+    chosen = read_choice(Algorithms.decode(response, Context(version=version)), version)
+    verify_choice(chosen, offer)
+    return chosen
+
+
+def _offer(connection: Connection, multi_key: bool) -> tuple[AlgorithmSet, NegotiateAlgorithms]:
     """What to offer: our set, without what our capabilities and keys rule out."""
     types = connection.credentials.key_types() if connection.credentials else frozenset[str]()
-    return _allowed(connection.settings.algorithms, connection.version, connection.own.flags, types)
+    algorithms, flags = connection.settings.algorithms, connection.own.flags
+    return _allowed(algorithms, connection.version, flags, types, multi_key)
 
 
 @functools.lru_cache(maxsize=64)
 def _allowed(
-    algorithms: AlgorithmSet, version: int, flags: int, types: frozenset[str]
-) -> AlgorithmSet:
+    algorithms: AlgorithmSet, version: int, flags: int, types: frozenset[str], multi_key: bool
+) -> tuple[AlgorithmSet, NegotiateAlgorithms]:
     offer = for_version(algorithms, version)
     without: dict[str, int] = {"measurement_hash": 0}
     if version < V11 or not flags & (RequesterFlags.KEY_EX_CAP | RequesterFlags.PSK_CAP):
@@ -162,4 +178,5 @@ def _allowed(
         req_base_asym=offer.req_base_asym & signable(registry.BASE_ASYM, types),
         req_pqc_asym=offer.req_pqc_asym & signable(registry.PQC_ASYM, types),
     )
-    return offer.with_masks(**without)
+    offer = offer.with_masks(**without)
+    return offer, write_offer(offer, version, multi_key=multi_key)

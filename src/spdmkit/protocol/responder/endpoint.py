@@ -130,7 +130,7 @@ class ResponderEndpoint:
     def connection_lost(self, error: TransportError) -> None:
         """Drop every session and whatever was under way."""
         self._abandon()
-        self.connection.reset(f"connection lost: {error}")
+        self.connection.lost(f"connection lost: {error}")
 
     def on_time(self, now: float) -> None:
         """Say ResponseNotReady for what is late; end sessions without heartbeat."""

@@ -86,9 +86,7 @@ class EncapsulatedLink(Link):
         """The transcripts of the requester's own requests are not touched."""
 
     def _context(self, request: Any) -> Context:
-        context = super()._context(request)
-        context.requester_side = True
-        return context
+        return self.connection.context.answering(request, requester_side=True)
 
     def _deliver(self, code: int, message: bytes) -> Exchange[bytes]:  # noqa: ARG002  # as in Link
         event = yield Send(Frame(FrameKind.MESSAGE, message), float("inf"))
