@@ -26,6 +26,12 @@ def checked(*arguments: str) -> dict[str, object]:
 def test_attest_blocking() -> None:
     found = checked("attest", "--count", "5")
     assert (found["count"], found["bar"], found["driver"]) == (5, 1.5, "blocking")
+    assert found["device"] == "awake"
+
+
+def test_attest_a_device_that_sleeps() -> None:
+    found = checked("attest", "--count", "3", "--sleeping-device")
+    assert (found["count"], found["device"]) == (3, "sleeps between messages")
 
 
 def test_attest_asyncio() -> None:

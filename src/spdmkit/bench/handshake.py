@@ -66,7 +66,7 @@ def measure_handshake(algorithm: str = "ecdsa-p384", count: int = 100) -> Result
     rounds: list[Round] = []
     with (
         bench_device(algorithm) as device,
-        served(device.folder) as peer,
+        served(device.folder, awake=True) as peer,
         blocking.connect(peer.uri, requester_factory(settings)) as connection,
     ):
         link = Link(connection.endpoint.connection)

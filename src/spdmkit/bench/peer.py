@@ -1,6 +1,6 @@
 """The other end of a benchmark: a device in a process of its own, which tells what it costs.
 
-`python -m spdmkit.bench.peer FOLDER [--sink]` serves the device in FOLDER and prints
+`python -m spdmkit.bench.peer FOLDER [--sink] [--awake]` serves the device in FOLDER and prints
 `listening on URI`. Then each line on its standard input is a question, answered by one number:
 `cpu` the CPU time used so far, in milliseconds; `memory` what is resident after a collection of
 garbage, in bytes; `received` the bytes of application data that came; `sessions` how many stand.
@@ -65,17 +65,21 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *, sink: bool = False) -> Iterator[Served]:
+def served(folder: Path, *, sink: bool = False, awake: bool = False) -> Iterator[Served]:
     """Serve the device of a folder while the block runs.
 
     Args:
         folder: the device.
         sink: it swallows application data instead of sending it back.
+        awake: it looks for requests all the time, if there is a processor for it, instead of
+            sleeping until one comes. Whoever sends to a process that sleeps on the same machine
+            pays for waking it; a device is elsewhere.
 
     Raises:
         TransportError: it did not start.
     """
-    with _process(str(folder), *(["--sink"] if sink else [])) as peer:
+    options = ["--sink"] * sink + ["--awake"] * (awake and (os.cpu_count() or 1) > 1)
+    with _process(str(folder), *options) as peer:
         yield peer
 
 
@@ -126,7 +130,7 @@ class _Device(FolderDevice):
         return None if self.sink else super().application_data(data, peer)
 
 
-async def _serve(device: _Device) -> None:
+async def _serve(device: _Device, *, awake: bool) -> None:
     def make(info: ConnectionInfo) -> ResponderEndpoint:
         connection = Connection(
             Role.RESPONDER,
@@ -152,7 +156,14 @@ async def _serve(device: _Device) -> None:
     async with await listen("tcp://127.0.0.1:0", make) as listener:
         _say(f"listening on {listener.uri}")
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), question)
+        if awake:
+            _stay_awake(asyncio.get_running_loop())
         await done.wait()
+
+
+def _stay_awake(loop: asyncio.AbstractEventLoop) -> None:
+    """Have the loop look for work again at once, whenever it has done what there was."""
+    loop.call_soon(_stay_awake, loop)
 
 
 def _say(what: object) -> None:
@@ -208,7 +219,8 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         _drain()
         return
-    loops.run(_serve(_Device(Path(arguments[0]), sink="--sink" in arguments)))
+    device = _Device(Path(arguments[0]), sink="--sink" in arguments)
+    loops.run(_serve(device, awake="--awake" in arguments))
 
 
 if __name__ == "__main__":

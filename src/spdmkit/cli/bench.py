@@ -42,12 +42,19 @@ _algorithm = click.option(
     show_default=True,
     help="How many at once, with --asyncio.",
 )
+@click.option(
+    "--sleeping-device",
+    "sleeping",
+    is_flag=True,
+    help="The device sleeps between messages, and waking it counts as our cost.",
+)
 @common
 def attest(
     algorithm: str,
     count: int,
     with_asyncio: bool,
     in_flight: int,
+    sleeping: bool,
     as_json: bool,
     verbose: bool,
 ) -> int:
@@ -55,7 +62,7 @@ def attest(
     from spdmkit.bench.attest import measure_attest
 
     driver = "asyncio" if with_asyncio else "blocking"
-    found = measure_attest(algorithm, count, driver=driver, in_flight=in_flight)
+    found = measure_attest(algorithm, count, driver=driver, in_flight=in_flight, awake=not sleeping)
     return _show(found, as_json=as_json, verbose=verbose)
 
 
