@@ -74,7 +74,14 @@ def test_appraise() -> None:
 
 def test_a_result_is_that_of_the_median_round() -> None:
     """The processor slowed down in the second round: the others still say what a thing costs."""
-    rounds = [Round([3.0, 3.2], [1.0]), Round([9.0], [2.0]), Round([2.0], [1.0])]
+    rounds = [Round([3.0, 3.2], [1.0]), Round([9.0, 9.0], [2.0]), Round([2.0, 2.0], [1.0])]
     found = result_of("thing", rounds, times=2, bar=2.0, what="a", of_what="b")
     assert (found.figure, found.floor, found.ratio) == (3.1, 2.0, 1.55)
     assert found.spread == (1.0, 2.25)
+
+
+def test_rounds_of_one_figure_are_taken_together() -> None:
+    rounds = [Round([3.0], [1.0]), Round([9.0], [2.0, 2.0]), Round([2.0], [1.0])]
+    found = result_of("thing", rounds, bar=2.0, what="a", of_what="b")
+    assert (found.figure, found.floor, found.ratio) == (3.0, 1.5, 2.0)
+    assert found.spread == (2.0, 4.5)

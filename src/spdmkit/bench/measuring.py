@@ -100,7 +100,8 @@ def result_of(
     """The result of several rounds: that of the one whose ratio is the median.
 
     A shared processor changes its speed now and then. Within a round that changes figure and floor
-    alike; medians of all rounds together may come from different speeds.
+    alike; medians of all rounds together may come from different speeds. Rounds of a single figure
+    each say too little by themselves, and are taken together.
 
     Args:
         name: which benchmark.
@@ -114,6 +115,11 @@ def result_of(
     """
     ordered = sorted(rounds, key=lambda each: each.ratio)
     typical = ordered[(len(ordered) - 1) // 2]
+    if any(len(each.figures) == 1 for each in rounds):
+        typical = Round(
+            [figure for each in rounds for figure in each.figures],
+            [floor for each in rounds for floor in each.floors],
+        )
     return Result(
         name,
         unit,
